@@ -1,0 +1,108 @@
+"""The few torch.distributed calls that the library makes; with one process each of them does nothing.
+
+Start several processes with `torchrun --nproc-per-node N -m halfseen train ...`: gloo on CPUs, NCCL on GPUs.
+"""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def start(device: torch.device) -> None:
+    """Join the group that torchrun's environment describes, if there is one and it is not joined yet."""
+    if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def stop() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def average(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by its mean over the processes, in one message per kind of number."""
+    if world() == 1:
+        return
+    kinds: dict[torch.dtype, list[Tensor]] = {}
+    for t in tensors:
+        kinds.setdefault(t.dtype, []).append(t)
+    for same in kinds.values():
+        flat = torch.cat([t.reshape(-1) for t in same])
+        dist.all_reduce(flat)
+        flat /= world()
+        parts = torch.split(flat, [t.numel() for t in same])
+        torch._foreach_copy_(same, [part.view_as(t) for part, t in zip(parts, same, strict=True)])
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """The gradient of the whole batch; a parameter that got none here but one elsewhere counts as zero."""
+    if world() == 1:
+        return
+    trained = [p for p in parameters if p.requires_grad]
+    for p in trained:
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+    average([p.grad for p in trained if p.grad is not None])
+
+
+def average_buffers(module: nn.Module) -> None:
+    """Batch-norm statistics are gathered by each process over its own rows: give every process their mean."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    average([b for m in norms for b in (m.running_mean, m.running_var) if b is not None])
+
+
+def mean_count(count: Tensor) -> Tensor:
+    """The mean of a number over the processes, without gradient."""
+    if world() == 1:
+        return count
+    total = count.detach().clone().float()
+    dist.all_reduce(total)
+    return total / world()
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows of all processes, in the order of the whole batch (row i of process r is row i * world + r)."""
+    if world() == 1:
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(world())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.stack(parts, 1).flatten(0, 1)
+
+
+def gather_objects(thing: Any) -> list[Any]:
+    """One picklable thing from every process."""
+    if world() == 1:
+        return [thing]
+    things: list[Any] = [None] * world()
+    dist.all_gather_object(things, thing)
+    return things
+
+
+def any_of(flag: bool, device: torch.device) -> bool:
+    """Did any process raise the flag?"""
+    if world() == 1:
+        return flag
+    value = torch.tensor(float(flag), device=device)
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return bool(value.item())
+
+
+def wait() -> None:
+    if world() > 1:
+        dist.barrier()

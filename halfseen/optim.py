@@ -1,0 +1,141 @@
+"""How the parameters of one part of a method are updated: an Optim is data, a schedule is a pure function of progress.
+
+Schedules are named in text, so that a run's config can say them and `--set method.optim.schedule="cos(1.17)"` works:
+
+    constant            1
+    cos(r)              (1 + cos(pi p / r)) / 2, r = T / training length (r > 1 ends above 0; default 1)
+    cos7/16             cos(7 pi p / 16), the FixMatch family's
+    linear              1 - p
+    te(up, down)        exp(-5 (1 - p/up)^2) while p < up, times exp(-(d/2)^2 / 50) over the last `down` of training,
+                        where d counts 50ths of that part: Temporal Ensembling's; Adam's beta1 falls with it
+    steps(p1:f1,...)    f1 from progress p1 on, f2 from p2 on, ...; 1 before
+
+p is the progress through the stage, in [0, 1].
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from halfseen.errors import UserError, nearest
+
+Schedule = Callable[[float], float]
+
+
+@dataclass(frozen=True)
+class Optim:
+    """One optimiser: its kind, rate and schedule."""
+
+    kind: Literal["sgd", "adam", "adamw"] = "sgd"  # adamw: weight decay apart from the gradient
+    lr: float = 0.03
+    schedule: str = "cos7/16"  # the rate as a function of progress; see halfseen.optim
+    momentum: float = 0.9  # sgd
+    nesterov: bool = True  # sgd
+    betas: tuple[float, float] = (0.9, 0.999)  # adam
+    beta1_end: float | None = None  # adam: beta1 goes here with the fall of a te schedule
+    weight_decay: float = 5e-4
+    decay_all: bool = False  # False: biases and batch norm are not decayed
+    clip: float | None = None  # the norm that the gradient is cut to
+
+    def __post_init__(self) -> None:
+        schedule_of(self.schedule)
+        if self.lr < 0 or self.weight_decay < 0:
+            raise UserError(f"lr={self.lr} and weight_decay={self.weight_decay} must not be negative")
+
+
+def _constant() -> Schedule:
+    return lambda p: 1.0
+
+
+def _cos(ratio: float = 1.0) -> Schedule:
+    return lambda p: (1 + math.cos(math.pi * p / ratio)) / 2
+
+
+def _cos716() -> Schedule:
+    return lambda p: math.cos(7 * math.pi * p / 16)
+
+
+def _linear() -> Schedule:
+    return lambda p: 1 - p
+
+
+def te_fall(progress: float, down: float) -> float:
+    """exp(-(d/2)^2/50) with d = 50 at the end of training and 0 where its last `down` begins."""
+    d = max(0.0, 50 * (progress - (1 - down)) / down) if down > 0 else 0.0
+    return math.exp(-((d / 2) ** 2) / 50)
+
+
+def _te(up: float = 80 / 300, down: float = 50 / 300) -> Schedule:
+    def factor(p: float) -> float:
+        rise = math.exp(-5 * (1 - min(p, up) / up) ** 2) if up > 0 else 1.0
+        return rise * te_fall(p, down)
+
+    return factor
+
+
+def _steps(*drops: tuple[float, float]) -> Schedule:
+    def factor(p: float) -> float:
+        return ([1.0] + [f for start, f in sorted(drops) if p >= start])[-1]
+
+    return factor
+
+
+_MAKERS: dict[str, Callable[..., Schedule]] = {
+    "constant": _constant,
+    "cos": _cos,
+    "cos7/16": _cos716,
+    "linear": _linear,
+    "te": _te,
+    "steps": _steps,
+}
+
+
+def schedule_of(text: str) -> Schedule:
+    """The function that a schedule's text names."""
+    match = re.fullmatch(r"\s*([a-z0-9/]+)\s*(?:\((.*)\))?\s*", text)
+    if not match or match[1] not in _MAKERS:
+        raise UserError(f"there is no schedule {text!r}; {nearest(match[1] if match else text, _MAKERS)}")
+    values = [v for v in (match[2] or "").split(",") if v.strip()]
+    try:
+        if match[1] == "steps":
+            return _steps(*((float(a), float(b)) for a, b in (v.split(":") for v in values)))
+        return _MAKERS[match[1]](*map(float, values))
+    except (TypeError, ValueError):
+        raise UserError(f"schedule {text!r} has wrong numbers in its brackets; write it like cos(1.17)") from None
+
+
+def groups(parameters: Iterable[nn.Parameter], spec: Optim) -> list[dict[str, object]]:
+    """Decayed and undecayed parameters: vectors are biases and batch norm."""
+    trained = [p for p in parameters if p.requires_grad]
+    if spec.decay_all or spec.weight_decay == 0:
+        return [{"params": trained, "weight_decay": spec.weight_decay}]
+    matrices, vectors = ([p for p in trained if (p.ndim > 1) == big] for big in (True, False))
+    both = [(matrices, spec.weight_decay), (vectors, 0.0)]
+    return [{"params": ps, "weight_decay": decay} for ps, decay in both if ps]
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], spec: Optim) -> torch.optim.Optimizer:
+    """A torch optimiser that updates all parameters in one fused pass."""
+    parts = groups(parameters, spec)
+    if spec.kind == "sgd":
+        nesterov = spec.nesterov and spec.momentum > 0
+        return torch.optim.SGD(parts, lr=spec.lr, momentum=spec.momentum, nesterov=nesterov, fused=True)
+    if spec.kind == "adam":
+        return torch.optim.Adam(parts, lr=spec.lr, betas=spec.betas, fused=True)
+    return torch.optim.AdamW(parts, lr=spec.lr, betas=spec.betas, fused=True)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, spec: Optim, progress: float) -> None:
+    """The rate (and Adam's beta1) at this point of the stage."""
+    lr = spec.lr * schedule_of(spec.schedule)(progress)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+        if spec.beta1_end is not None and "betas" in group:
+            numbers = re.findall(r"[\d.]+", spec.schedule)
+            fall = te_fall(progress, float(numbers[1]) if len(numbers) > 1 else 50 / 300)
+            group["betas"] = (spec.beta1_end + (spec.betas[0] - spec.beta1_end) * fall, spec.betas[1])
