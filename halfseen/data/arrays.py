@@ -1,0 +1,267 @@
+"""Arrays, tensors, .npz files and map-style data sets, in any usual layout, made into an ImageSet."""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from halfseen.data.images import picture_to_array, resize_all
+from halfseen.data.sets import ImageSet, check_set, measure, natural
+from halfseen.errors import UserError, nearest
+
+Array = NDArray[Any]
+PARTS = {  # names that a part's arrays go by
+    "x": ("x", "X", "x_train", "train_x", "images"),
+    "y": ("y", "Y", "y_train", "train_y", "labels"),
+    "test_x": ("x_test", "test_x", "X_test"),
+    "test_y": ("y_test", "test_y", "Y_test"),
+    "val_x": ("x_val", "val_x", "X_val"),
+    "val_y": ("y_val", "val_y", "Y_val"),
+    "classes": ("classes", "names"),
+}
+
+
+class MapStyle(Protocol):
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> object: ...
+
+
+def open_npz(path: Path, **settings: Any) -> ImageSet:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, MemoryError) as error:
+        raise UserError(
+            f"{path} could not be read as an .npz file of plain arrays ({error}): save it again."
+        ) from error
+    return from_arrays(arrays, name=path.stem, **settings)
+
+
+def from_arrays(
+    source: Mapping[str, object] | Sequence[object],
+    *,
+    name: str = "arrays",
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    flip: bool | None = None,
+) -> ImageSet:
+    """From (x, y), (x, y, test_x, test_y) or a mapping of names to arrays; -1, None, nan or "" is an unknown label."""
+    parts = _named(source, name)
+    x = pixels(parts["x"], f"{name}: x", size, channels)
+    raw: dict[str, Array] = {
+        field: _labels(parts[field], f"{name}: {field}") for field in ("y", "test_y", "val_y") if field in parts
+    }
+    classes = _classes(raw["y"], parts.get("classes"), name)
+    tensors: dict[str, Tensor] = {"x": x, "y": _numbers(raw["y"], classes, name, hidden_allowed=True)}
+    for part in ("test", "val"):
+        if f"{part}_x" in parts:
+            tensors[f"{part}_x"] = pixels(
+                parts[f"{part}_x"], f"{name}: {part}_x", size or _side(x), channels or _depth(x)
+            )
+            tensors[f"{part}_y"] = _numbers(raw[f"{part}_y"], classes, f"{name}: {part}_y", hidden_allowed=False)
+            if tensors[f"{part}_x"].shape[1:] != x.shape[1:]:
+                raise UserError(
+                    f"{name}: {part}_x does not have the shape of x: give rows of shape {tuple(x.shape[1:])}."
+                )
+    for part in ("", "test_", "val_"):
+        if f"{part}x" in tensors and len(tensors[f"{part}x"]) != len(tensors[f"{part}y"]):
+            lengths = len(tensors[f"{part}x"]), len(tensors[f"{part}y"])
+            raise UserError(
+                f"{name}: {part}x has {lengths[0]} rows and {part}y has {lengths[1]}: give one label per row."
+            )
+    mean, std = measure(x) if len(x) else (torch.zeros(1), torch.ones(1))
+    optional: dict[str, Any] = {field: value for field, value in tensors.items() if field not in ("x", "y")}
+    return check_set(
+        ImageSet(
+            name=name,
+            classes=classes,
+            x=x,
+            y=tensors["y"],
+            given=tensors["y"] >= 0,
+            mean=mean,
+            std=std,
+            flip=(x.ndim == 4 and x.shape[1] == 3) if flip is None else flip,
+            **optional,
+        )
+    )
+
+
+def from_map_style(
+    train: MapStyle, test: MapStyle | None = None, *, name: str = "dataset", **settings: Any
+) -> ImageSet:
+    """From data sets of (PIL image or array, int), or of Hugging Face's rows {"image": ..., "label": ...}."""
+    arrays: dict[str, object] = {}
+    for part, rows in (("", train), ("test_", test)):
+        if rows is not None:
+            arrays[f"{part}x"], arrays[f"{part}y"] = _collect(rows, f"{name} {part}".strip("_ "), settings)
+    names = getattr(train, "classes", None) or _feature_names(train)
+    if names and len(names) > int(np.max(arrays["y"])):  # type: ignore[call-overload]  # object, filled above
+        arrays["classes"] = [str(c) for c in names]
+    return from_arrays(arrays, name=name, **settings)
+
+
+def _collect(rows: MapStyle, name: str, settings: Mapping[str, Any]) -> tuple[Array, Array]:
+    pictures, labels = [], []
+    for index in range(len(rows)):
+        image, label = _pair(rows[index], name, index)
+        if isinstance(image, Image.Image):
+            image = picture_to_array(image, settings.get("size"), settings.get("channels"))
+        pictures.append(np.asarray(image))
+        labels.append(-1 if label is None else label)
+    shapes = {p.shape for p in pictures}
+    if len(shapes) > 1:
+        depth = settings.get("channels") or (3 if any(len(s) == 3 and 3 in (s[0], s[-1]) for s in shapes) else 1)
+        side = settings.get("size") or (32, 32)
+        pictures = [pixels(p[None], name, side, depth).numpy()[0] for p in pictures]
+    if not pictures:
+        raise UserError(f"{name} holds no images: give at least two classes of them.")
+    return np.stack(pictures), np.asarray(labels)
+
+
+def _pair(row: object, name: str, index: int) -> tuple[Any, Any]:
+    if isinstance(row, Mapping):
+        images = [k for k in ("image", "img", "pixel_values", "x") if k in row]
+        labels = [k for k in ("label", "labels", "fine_label", "y") if k in row]
+        if images:
+            return row[images[0]], row[labels[0]] if labels else None
+        raise UserError(f"{name} has the columns {', '.join(map(str, row))}: name the one with the pictures 'image'.")
+    if isinstance(row, Sequence) and not isinstance(row, str) and len(row) >= 2:
+        return row[0], row[1]
+    raise UserError(f"{name}[{index}] is no pair (image, label): give a data set whose rows are such pairs.")
+
+
+def _feature_names(rows: object) -> Sequence[str] | None:
+    features = getattr(rows, "features", None)
+    if isinstance(features, Mapping):
+        for key in ("label", "labels", "fine_label"):
+            if key in features:
+                return getattr(features[key], "names", None)
+    return None
+
+
+def _named(source: Mapping[str, object] | Sequence[object], name: str) -> dict[str, Any]:
+    if not isinstance(source, Mapping):
+        if len(source) not in (2, 4):
+            raise UserError(f"{name}: {len(source)} arrays were given: give (x, y) or (x, y, test_x, test_y).")
+        source = dict(zip(("x", "y", "test_x", "test_y"), source, strict=False))
+    known = {alias: part for part, aliases in PARTS.items() for alias in aliases}
+    parts: dict[str, Any] = {known[key]: value for key, value in source.items() if key in known and value is not None}
+    for needed in ("x", "y"):
+        if needed not in parts:
+            there = ", ".join(source) or "nothing"
+            raise UserError(f"{name} has no array {needed!r} but {there}: name them x and y, {nearest(needed, known)}")
+    for part in ("test", "val"):
+        if (f"{part}_x" in parts) != (f"{part}_y" in parts):
+            raise UserError(f"{name} has only one of {part}_x and {part}_y: give both or none.")
+    return parts
+
+
+def pixels(values: object, name: str, size: tuple[int, int] | None = None, channels: int | None = None) -> Tensor:
+    """uint8 [N, c, h, w] from pictures in any usual layout and number format, or float32 [N, d] from vectors."""
+    channels_first = isinstance(values, Tensor)
+    array: Array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.dtype.kind not in "uifb":
+        raise UserError(f"{name} holds {array.dtype} and not numbers: give an array of pixels or features.")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        rows = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(1))
+        raise UserError(
+            f"{name} has nan or infinite values in {len(rows)} rows, the first being {rows[0]}: mend or drop them."
+        )
+    if array.ndim == 2:
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    array = _bytes(array, name)
+    if array.ndim == 3:
+        array = array[:, None]
+    elif array.ndim == 4:
+        last = array.shape[3] in (1, 3, 4) and not (array.shape[1] in (1, 3, 4) and channels_first)
+        array = array.transpose(0, 3, 1, 2) if last else array
+    if array.ndim != 4 or array.shape[1] not in (1, 3, 4) or 0 in array.shape[1:]:
+        raise UserError(
+            f"{name} has the shape {array.shape}: give [N,h,w], [N,h,w,c], [N,c,h,w] (c 1, 3 or 4) or [N,d]."
+        )
+    return torch.from_numpy(resize_all(array, size, channels))
+
+
+def _bytes(array: Array, name: str) -> NDArray[np.uint8]:
+    """Pictures in 8 bits: floats in [0, 1] and 16-bit greys are scaled, nothing is clipped."""
+    if array.dtype == np.uint8:
+        return np.asarray(array, dtype=np.uint8)
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    low, high = (array.min(), array.max()) if array.size else (0, 0)
+    if low < 0:
+        raise UserError(f"{name} has negative pixels ({low:g}): give pictures as 0..255 or as floats in [0, 1].")
+    if array.dtype.kind == "f" and high <= 1:
+        return np.rint(array * 255).astype(np.uint8)
+    if high <= 255 and array.dtype != np.uint16:
+        return np.rint(array).astype(np.uint8)
+    if high <= 65535 and array.dtype.kind in "ui":
+        return np.rint(array / 257).astype(np.uint8)
+    raise UserError(f"{name} has pixels up to {high:g}: give pictures as 0..255 or as floats in [0, 1].")
+
+
+def _side(x: Tensor) -> tuple[int, int] | None:
+    return (x.shape[2], x.shape[3]) if x.ndim == 4 else None
+
+
+def _depth(x: Tensor) -> int | None:
+    return x.shape[1] if x.ndim == 4 else None
+
+
+def _labels(values: object, name: str) -> Array:
+    """One label per row, as given: int64 with -1, or str with "" for the unknown ones."""
+    array: Array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise UserError(f"{name} has the shape {array.shape}: give one label for each row.")
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), -1, array)
+        if not (array == np.rint(array)).all():
+            raise UserError(f"{name} holds fractions: give whole numbers or names as labels.")
+    if array.dtype.kind in "uifb":
+        return array.astype(np.int64)
+    unknown = (None, -1, "", "-1")
+    return np.array(["" if v in unknown or v != v else str(v) for v in array.tolist()], dtype=str)
+
+
+def _classes(y: Array, names: object, name: str) -> tuple[str, ...]:
+    known = np.unique(y[y != ""] if y.dtype.kind == "U" else y[y >= 0])
+    if names is None:
+        found = [str(k) for k in known.tolist()]
+        return tuple(sorted(found, key=natural) if y.dtype.kind == "U" else found)
+    given = tuple(str(c) for c in np.asarray(names).tolist())
+    if y.dtype.kind != "U" and len(known) and known[-1] >= len(given):
+        raise UserError(f"{name} names {len(given)} classes but holds the label {known[-1]}: name every class.")
+    if len(set(given)) < len(given):
+        raise UserError(f"{name} names a class twice: give each class its own name.")
+    return given
+
+
+def _numbers(y: Array, classes: tuple[str, ...], name: str, hidden_allowed: bool) -> Tensor:
+    """Labels as positions in classes, int64 [N], -1 for unknown."""
+    table = {c: k for k, c in enumerate(classes)}
+    if y.dtype.kind != "U" and not all(c.isdecimal() for c in classes):  # numbers into a list of names
+        numbers = y
+        lost = y[y >= len(classes)]
+    else:
+        texts = [str(v) if v != -1 else "" for v in y.tolist()]
+        numbers = np.array([table.get(t, -1 if t == "" else -2) for t in texts], dtype=np.int64)
+        lost = y[numbers == -2]
+    if len(lost):
+        raise UserError(
+            f"{name} has the label {lost[0]!r}, which no training image has: the classes are {', '.join(classes[:20])}."
+        )
+    if (numbers < -1).any():
+        raise UserError(f"{name} has the label {numbers.min()}: labels count from 0, and -1 means unlabelled.")
+    if not hidden_allowed and (numbers < 0).any():
+        raise UserError(
+            f"{name} has {int((numbers < 0).sum())} rows without a label, on which nothing can be tested: leave them out."
+        )
+    return torch.from_numpy(np.ascontiguousarray(numbers, dtype=np.int64))

@@ -1,0 +1,140 @@
+"""The one place where a picture becomes numbers: decoding, turning, colours, greys of 16 bits, and the size."""
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+VERSION = 1  # of what this file computes: part of the key of every cache
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no others: some of Pillow's start programs
+EXTENSIONS = frozenset(
+    (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm", ".pnm")
+)
+MAX_PIXELS = 89_478_485  # Pillow's own bound: more than this in one picture is taken for a decompression bomb
+GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+class BadImageError(Exception):
+    """A file that holds no picture we can read; its message is the reason, in words."""
+
+
+def decode(source: Path | bytes, size: tuple[int, int] | None = None, channels: int | None = None) -> NDArray[np.uint8]:
+    """The picture in a file as [h, w, c], c = 1 or 3; (height, width) and channels its own where they are None.
+
+    A picture is stretched to the size, not cropped, so that nothing of it is lost; a large JPEG is first shrunk by its
+    own decoder to no less than twice the size, which saves most of the time and a grey level or two.
+    """
+    try:
+        with _open(source) as picture:
+            if size is not None and picture.format == "JPEG":
+                picture.draft(picture.mode if picture.mode in ("L", "RGB") else None, (2 * size[1], 2 * size[0]))
+            return picture_to_array(picture, size, channels)
+    except BadImageError:
+        raise
+    except (
+        Exception
+    ) as error:  # damaged files make Pillow's decoders raise almost anything (struct.error, KeyError ...)
+        raise BadImageError(_reason(source, error)) from error
+
+
+def header(source: Path | bytes) -> tuple[tuple[int, int], bool]:
+    """((height, width) as it will be seen, is it colour?) without decoding the pixels."""
+    try:
+        with _open(source) as picture:
+            width, height = picture.size
+            if picture.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # EXIF: stored lying on its side
+                width, height = height, width
+            return (height, width), _is_colour(picture)
+    except BadImageError:
+        raise
+    except Exception as error:
+        raise BadImageError(_reason(source, error)) from error
+
+
+def _open(source: Path | bytes) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+    if picture.width * picture.height > MAX_PIXELS:
+        size = f"{picture.width} x {picture.height}"
+        picture.close()
+        raise BadImageError(f"{size} pixels, more than the {MAX_PIXELS:,} that are safe to decode")
+    return picture
+
+
+def _reason(source: Path | bytes, error: Exception) -> str:
+    if isinstance(source, Path) and source.is_file() and source.stat().st_size == 0:
+        return "the file is empty"
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture that can be read (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM)"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than the {MAX_PIXELS:,} pixels that are safe to decode"
+    if isinstance(error, FileNotFoundError):
+        return "the file does not exist"
+    if isinstance(error, PermissionError):
+        return "the file may not be read"
+    return f"damaged ({error or type(error).__name__})"
+
+
+def _is_colour(picture: Image.Image) -> bool:
+    if picture.mode in ("P", "PA"):
+        palette = np.asarray(picture.getpalette() or [], dtype=np.uint8).reshape(-1, 3)
+        return bool((palette != palette[:, :1]).any())
+    return picture.mode not in GREY
+
+
+def picture_to_array(picture: Image.Image, size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
+    """An opened picture (the first frame of several) as uint8 [h, w, c]: upright, on white where it is transparent."""
+    colour = _is_colour(picture) if channels is None else channels == 3
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        picture = _eight_bits(picture)
+    if picture.mode == "1":
+        picture = picture.convert("L")
+    if "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    mode = "RGB" if colour else "L"
+    if picture.mode != mode:
+        picture = picture.convert(mode)
+    if size is not None and picture.size != (size[1], size[0]):
+        picture = picture.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    array = np.asarray(picture, dtype=np.uint8)
+    return array if colour else array[..., None]
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """16-bit greys divided by 257 (65535 becomes 255); whole numbers within 8 bits stay; floats span their range."""
+    values: NDArray[Any] = np.asarray(picture)
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        values = np.nan_to_num((values - low) * (255 / (high - low) if high > low else 0))
+    elif picture.mode != "I" or values.max() > 255:  # Pillow reads 16-bit PGM as "I"
+        values = values / 257
+    return Image.fromarray(np.rint(values).astype(np.uint8))
+
+
+def resize_all(array: NDArray[np.uint8], size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
+    """Pictures [N, c, h, w] with c = 1, 3 or 4 (transparent, on white) as contiguous [N, channels, *size]."""
+    if array.shape[1] == 4:
+        alpha = array[:, 3:].astype(np.float32) / 255
+        array = np.rint(array[:, :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    if channels == 3 and array.shape[1] == 1:
+        array = array.repeat(3, axis=1)
+    elif channels == 1 and array.shape[1] == 3:  # Pillow's own weights, so that a file and its array agree
+        weights = np.array([19595, 38470, 7471], dtype=np.uint32)
+        array = ((np.einsum("nchw,c->nhw", array, weights) + 32768) >> 16).astype(np.uint8)[:, None]
+    if size is None or array.shape[2:] == size:
+        return np.ascontiguousarray(array)
+    out = np.empty((*array.shape[:2], *size), dtype=np.uint8)
+    for row, target in zip(array, out, strict=True):
+        for plane, place in zip(row, target, strict=True):
+            place[:] = np.asarray(
+                Image.fromarray(np.ascontiguousarray(plane)).resize(size[::-1], Image.Resampling.BICUBIC)
+            )
+    return out

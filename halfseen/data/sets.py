@@ -1,0 +1,102 @@
+"""A data set as tensors: what every source becomes, and all that training needs to know about it."""
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from halfseen.errors import UserError
+
+STATS_ROWS = 10_000  # rows that mean and deviation are measured on: more would not change the second digit
+HASH_ROWS = 4_096  # rows hashed at a time, so that a memory-mapped set is never wholly in memory
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    name: str
+    classes: tuple[str, ...]
+    x: Tensor  # uint8 [N, c, h, w], perhaps memory-mapped, or float32 [N, d] for feature vectors
+    y: Tensor  # int64 [N]; -1 = nobody here knows
+    given: Tensor  # bool [N]; the rows whose label the source shows to the learner
+    mean: Tensor  # [c] of pixels in [0, 1], or [d] of features
+    std: Tensor
+    flip: bool  # may a picture be mirrored?
+    test_x: Tensor | None = None
+    test_y: Tensor | None = None
+    val_x: Tensor | None = None  # only when the source has a validation part of its own
+    val_y: Tensor | None = None
+    paths: tuple[str, ...] | None = None  # of a folder's images, relative to it, with / on every system
+    test_paths: tuple[str, ...] | None = None
+    val_paths: tuple[str, ...] | None = None
+    note: str = ""  # kept with every result, e.g. which images are not exact
+    skipped: tuple[tuple[str, str], ...] = ()  # (path, reason) of the files left out
+    sums: tuple[tuple[str, str], ...] = ()  # (field, sha256) that a cache has computed already
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image (c, h, w) or vector (d,)."""
+        return tuple(self.x.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def is_images(self) -> bool:
+        return self.x.ndim == 4
+
+    def fingerprint(self) -> str:
+        """sha256 of everything a result depends on: pixels, labels, which of them are shown, and the classes' names."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        known = dict(self.sums)
+        whole = hashlib.sha256("\0".join(self.classes).encode())
+        for field in ("x", "y", "given", "test_x", "test_y", "val_x", "val_y"):
+            value = getattr(self, field)
+            if value is not None:
+                whole.update(f"|{field}:{tuple(value.shape)}:".encode())
+                whole.update((known.get(field) or sha256_of(value)).encode())
+        return whole.hexdigest()
+
+    def with_flip(self, flip: bool) -> "ImageSet":
+        return replace(self, flip=flip)
+
+
+def sha256_of(values: Tensor) -> str:
+    """Of the bytes of a tensor on the CPU, read in pieces."""
+    digest = hashlib.sha256()
+    for start in range(0, len(values), HASH_ROWS):
+        digest.update(values[start : start + HASH_ROWS].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def measure(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation per channel (pixels as [0, 1]) or per feature, over at most STATS_ROWS evenly spaced rows."""
+    rows = x[:: max(1, len(x) // STATS_ROWS)].double()
+    if x.ndim == 4:
+        rows = rows.transpose(0, 1).flatten(1).T / 255  # [pixels, c]
+    std, mean = torch.std_mean(rows, dim=0, correction=0)
+    std = torch.where(std < 1e-6, torch.ones_like(std), std)  # a channel that never changes must not become infinite
+    return mean.float(), std.float()
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key under which img2 stands before img10."""
+    parts = re.split(r"(\d+)", name)
+    keys = [(1, int(p), "") if p.isdecimal() else (0, 0, p.casefold()) for p in parts if p]
+    return (*keys, (2, 0, name))
+
+
+def check_set(data: ImageSet) -> ImageSet:
+    """The set itself, or a sentence when nothing can be learned from it."""
+    if len(data.x) == 0:
+        raise UserError(f"{data.name} holds no training images: give at least two classes of them.")
+    if len(data.classes) < 2:
+        only = f"only the class {data.classes[0]!r}" if data.classes else "no labels at all"
+        raise UserError(f"{data.name} has {only}: a classifier needs labelled examples of at least two classes.")
+    return data

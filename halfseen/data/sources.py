@@ -1,0 +1,72 @@
+"""open_data: one function that makes an ImageSet of whatever a user has."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from halfseen.data import toy
+from halfseen.data.arrays import MapStyle, from_arrays, from_map_style, open_npz, pixels
+from halfseen.data.sets import ImageSet
+from halfseen.errors import UserError, nearest
+
+MADE: dict[str, Callable[[], ImageSet]] = {  # sets that need no files of the user's
+    "digits": toy.open_digits,
+    "mnist-5k": toy.open_mnist_5k,
+    "two-spirals": toy.open_two_spirals,
+    "blobs": toy.open_blobs,
+}
+NAMES = tuple(MADE)
+
+Source = str | Path | Sequence[object] | Mapping[str, object] | MapStyle
+
+
+def open_data(
+    source: Source,
+    *,
+    root: str | Path | None = None,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    flip: bool | None = None,
+    cache_dir: Path | None = None,
+    on_bad_image: Literal["skip", "stop"] = "skip",
+    workers: int | None = None,
+    progress: bool = True,
+) -> ImageSet:
+    side = (size, size) if isinstance(size, int) else size
+    settings: dict[str, Any] = {"size": side, "channels": channels, "flip": flip}
+    if isinstance(source, str) and source in MADE:
+        return _adapt(MADE[source](), side, channels, flip)
+    if isinstance(source, str | Path):
+        path = Path(source).expanduser()
+        if path.suffix == ".npz" and path.is_file():
+            return open_npz(path, **settings)
+        raise UserError(f"{source} is neither a folder, an .npz file nor a known set: {nearest(str(source), NAMES)}")
+    if isinstance(source, Mapping):
+        if {"train"} <= set(source) and not hasattr(source["train"], "dtype"):
+            test = source.get("test")
+            return from_map_style(cast(MapStyle, source["train"]), cast("MapStyle | None", test), **settings)
+        return from_arrays(source, **settings)
+    if isinstance(source, tuple | list) and len(source) in (2, 4) and hasattr(source[0], "dtype"):
+        return from_arrays(source, **settings)
+    return from_map_style(source, **settings)
+
+
+def _adapt(data: ImageSet, size: tuple[int, int] | None, channels: int | None, flip: bool | None) -> ImageSet:
+    """A named set at another size or depth, or mirrored against its custom."""
+    if flip is not None:
+        data = replace(data, flip=flip)
+    if not data.is_images or (size in (None, data.shape[1:]) and channels in (None, data.shape[0])):
+        return data
+    new: dict[str, Any] = {
+        field: pixels(value, data.name, size, channels)
+        for field in ("x", "test_x", "val_x")
+        if (value := getattr(data, field)) is not None
+    }
+    depth = new["x"].shape[1]
+    mean, std = data.mean, data.std
+    if depth > len(mean):
+        mean, std = mean.repeat(depth), std.repeat(depth)
+    elif depth < len(mean):
+        mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
+    return replace(data, **new, mean=mean, std=std)
