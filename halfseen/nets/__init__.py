@@ -1,1 +1,111 @@
+"""Networks by name, from a user's own file, or from any factory: `make_net`, `NETS`, `describe_options`."""
 
+import functools
+import importlib.util
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from halfseen.errors import UserError, nearest
+from halfseen.nets.cnn13 import CNN13
+from halfseen.nets.mlp import MLP
+from halfseen.nets.net import Net
+from halfseen.nets.small import Small
+from halfseen.nets.wrn import WRN
+
+Factory = Callable[..., nn.Module]  # (classes=..., shape=..., **options)
+
+NETS: dict[str, Factory] = {
+    "small": Small,
+    "mlp": MLP,
+    "cnn13": CNN13,
+    "wrn-28-2": functools.partial(WRN, width=2),
+    "wrn-28-8": functools.partial(WRN, width=8),
+}
+
+
+def make_net(name: str | Factory, *, classes: int, shape: tuple[int, ...], **options: Any) -> Net:
+    """A freshly initialised network for images of `shape` [c,h,w], or vectors (d,).
+
+    `name` is one of NETS, "my_net.py:factory" for a function or class in a user's file, or a factory itself; each is
+    called with classes=, shape= and the options.
+    """
+    if classes < 2:
+        raise UserError(f"a classifier needs at least 2 classes, and the data have {classes}")
+    if not shape or min(shape) < 1:
+        raise UserError(f"images of shape {tuple(shape)} are empty: a network needs at least one number per image")
+    factory, called = find_factory(name)
+    known = [option for option, _ in _options(factory)]
+    for option in options:
+        if option not in known and not _takes_any(factory):
+            end = nearest(option, known) if known else "it has no options"
+            raise UserError(f"net {called!r} has no option {option!r}: {end}")
+    net = factory(classes=classes, shape=tuple(shape), **options)
+    return _checked(net, called)
+
+
+def describe_options(name: str | Factory) -> list[tuple[str, Any]]:
+    """(option, default) of a network, in order; inspect.Parameter.empty where there is no default."""
+    return _options(find_factory(name)[0])
+
+
+def find_factory(name: str | Factory) -> tuple[Factory, str]:
+    """The factory and what to call it in a sentence."""
+    if not isinstance(name, str):
+        if not callable(name):
+            raise UserError(f"a net is a name, 'my_net.py:factory' or a function, not {type(name).__name__}")
+        return name, getattr(name, "__name__", type(name).__name__)
+    if name in NETS:
+        return NETS[name], name
+    if ".py" in name:
+        return _from_file(name), name
+    raise UserError(f"there is no net {name!r}: {nearest(name, NETS)} (or give my_net.py:factory)")
+
+
+def _from_file(name: str) -> Factory:
+    path, _, attribute = name.rpartition(":")
+    if not path or not attribute or not path.endswith(".py"):
+        raise UserError(f"say which function of {name.rstrip(':')} makes the network: {name.rstrip(':')}:factory")
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(f"there is no file {path}: the net {name!r} cannot be loaded")
+    spec = importlib.util.spec_from_file_location(f"halfseen_user_net_{file.stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"{path} fails when it is imported: {type(error).__name__}: {error}") from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        here = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        end = nearest(attribute, here) if here else "it defines no function or class"
+        raise UserError(f"{path} has no function or class {attribute!r}: {end}")
+    return cast(Factory, factory)
+
+
+def _options(factory: Factory) -> list[tuple[str, Any]]:
+    fixed = {"classes", "shape"} | (set(factory.keywords) if isinstance(factory, functools.partial) else set())
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(factory).parameters.values()
+    return [(p.name, p.default) for p in parameters if p.kind in named and p.name not in fixed]
+
+
+def _takes_any(factory: Factory) -> bool:
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(factory).parameters.values())
+
+
+def _checked(net: object, called: str) -> Net:
+    if not isinstance(net, nn.Module):
+        raise UserError(f"net {called!r} is a {type(net).__name__}: the factory must return a torch.nn.Module")
+    missing = [name for name in ("features", "head", "num_features") if not hasattr(net, name)]
+    if missing:
+        raise UserError(
+            f"net {called!r} has no {' and no '.join(missing)}: a network needs features(x) -> [n, num_features], "
+            "head (a Linear from num_features to the classes) and num_features"
+        )
+    return cast(Net, net)

@@ -1,0 +1,31 @@
+"""What a method remembers about each image: a buffer with one row per image of the training set, by id."""
+
+import torch
+from torch import Tensor, nn
+
+from halfseen.distributed import gather_rows
+
+
+class Memory(nn.Module):
+    """`memory[ids]` reads, `memory.write(ids, values)` writes; saved and loaded with the method like any buffer."""
+
+    values: Tensor
+
+    def __init__(self, rows: int, *shape: int, fill: float = 0.0, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.register_buffer("values", torch.full((rows, *shape), fill, dtype=dtype))  # [rows, *shape]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, ids: Tensor) -> Tensor:
+        return self.values[ids]
+
+    @torch.no_grad()
+    def write(self, ids: Tensor, values: Tensor) -> None:
+        """Rows `ids` become `values`, on every process: each one's rows are gathered. An id must not occur twice."""
+        ids, values = gather_rows(ids), gather_rows(values.detach().to(self.values.dtype))
+        self.values.index_copy_(0, ids, values)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self[ids]
