@@ -10,9 +10,13 @@ from typing import Any, cast
 from torch import nn
 
 from halfseen.errors import UserError, nearest
+from halfseen.nets.cnn3 import CNN3
 from halfseen.nets.cnn13 import CNN13
+from halfseen.nets.lenet import LeNet, LeNet5
 from halfseen.nets.mlp import MLP
 from halfseen.nets.net import Net
+from halfseen.nets.resnet import ResNet18
+from halfseen.nets.shake_shake import ShakeShake
 from halfseen.nets.small import Small
 from halfseen.nets.wrn import WRN
 
@@ -22,8 +26,14 @@ NETS: dict[str, Factory] = {
     "small": Small,
     "mlp": MLP,
     "cnn13": CNN13,
+    "cnn3": CNN3,
     "wrn-28-2": functools.partial(WRN, width=2),
     "wrn-28-8": functools.partial(WRN, width=8),
+    "shake-26-2x96d": functools.partial(ShakeShake, width=96),
+    "shake-26-2x32d": functools.partial(ShakeShake, width=32),
+    "resnet18": ResNet18,
+    "lenet": LeNet,
+    "lenet5": LeNet5,
 }
 
 
