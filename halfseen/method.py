@@ -109,7 +109,9 @@ class Stage:
     epoch: Epoch = 1024
     enter: Callable[[Data], None] | None = None
     end_epoch: Callable[[Clock, Data], None] | None = None
-    selected: Callable[[], Tensor] | None = None  # ids of the unlabelled images in a "selected_pass", asked every epoch
+    selected: Callable[[], Tensor] | None = (
+        None  # ids of the unlabelled images of a "selected_pass", asked after `enter`
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,121 @@
+"""A method put together from plain facts: the same way for training and for loading a model that was trained."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from halfseen.augment import make_policy
+from halfseen.catalog import Entry
+from halfseen.data import ImageSet, Split
+from halfseen.draws import Draws
+from halfseen.method import Method, Task, View
+from halfseen.nets import make_net
+
+SMALL_SIDE = 40  # pixels; pictures up to here go to `small` unless a network is named
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a method must know of its data; small enough for a json file."""
+
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flip: bool
+    samples: int
+    labelled: int
+    unlabelled: int
+
+    @classmethod
+    def of(cls, images: ImageSet, split: Split) -> "Facts":
+        return cls(
+            images.classes,
+            images.shape,
+            tuple(images.mean.tolist()),
+            tuple(images.std.tolist()),
+            images.flip,
+            len(images.x),
+            len(split.labelled),
+            len(split.unlabelled),
+        )
+
+    @classmethod
+    def from_json(cls, d: dict[str, Any]) -> "Facts":
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
+        return cls(**values)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def default_net(shape: tuple[int, ...]) -> str:
+    if len(shape) == 1:
+        return "mlp"
+    return "small" if max(shape[1:]) <= SMALL_SIDE else "resnet18"
+
+
+def policy_names(entry: Entry, shape: tuple[int, ...], weak: str, strong: str) -> tuple[str, str]:
+    """The policies of the two views: those named, or the method's own for pictures and `vector` for feature vectors."""
+    own = entry.method.views if len(shape) == 3 else ("vector", "vector")
+    return (own[0] if weak == "auto" else weak, own[1] if strong == "auto" else strong)
+
+
+def views(facts: Facts, device: torch.device, draws: Draws) -> Callable[[str], View]:
+    """Views by the name of their policy."""
+    mean, std = (torch.tensor(v, device=device) for v in (facts.mean, facts.std))
+
+    def view(name: str) -> View:
+        return make_policy(name, shape=facts.shape, flip=facts.flip, mean=mean, std=std, draws=draws)
+
+    return view
+
+
+def build(
+    entry: Entry,
+    config: Any,
+    facts: Facts,
+    *,
+    net: str | Callable[..., nn.Module],
+    net_options: dict[str, Any],
+    policies: tuple[str, str],
+    device: torch.device,
+    draws: Draws,
+    compiled: bool = False,
+) -> Method[Any]:
+    """A fresh method on the device. Its networks start from torch's random state, so seed that first."""
+
+    def fresh(**more: Any) -> nn.Module:
+        made = make_net(net, classes=len(facts.classes), shape=facts.shape, **{**more, **net_options})
+        made.to(device)
+        if len(facts.shape) == 3:
+            made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
+        if compiled:
+            made.compile()
+        return made
+
+    view = views(facts, device, draws)
+    task = Task(
+        classes=len(facts.classes),
+        shape=facts.shape,
+        samples=facts.samples,
+        labelled=facts.labelled,
+        unlabelled=facts.unlabelled,
+        make_net=fresh,
+        view=view,
+        draws=draws,
+        weak=view(policies[0]),
+        strong=view(policies[1]),
+    )
+    method: Method[Any] = entry.method(config, task)
+    return method.to(device)
+
+
+def hidden_labels(images: ImageSet, split: Split) -> tuple[Tensor, Tensor]:
+    """(labels that the learner may see, -1 elsewhere; labels that only scoring may see, -1 where nobody knows)."""
+    seen = torch.full_like(images.y, -1)
+    seen[split.labelled] = images.y[split.labelled]
+    return seen, images.y

@@ -1,0 +1,65 @@
+"""Files that are whole or not there: each is written beside its place, flushed to disk, then renamed onto it."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from halfseen.errors import UserError
+
+
+def write_bytes(path: Path, payload: bytes) -> None:
+    """Write, fsync, rename; so that a reader, or a crash, never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as f:
+            f.write(payload)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(beside, path)
+    except OSError as e:
+        beside.unlink(missing_ok=True)
+        raise UserError(
+            f"{path} could not be written ({e.strerror or e}); free some space or choose another --out"
+        ) from e
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, thing: Any) -> None:
+    write_bytes(path, (json.dumps(thing, indent=1) + "\n").encode())
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """One file with everything in `state`: tensors, numbers, strings, lists and dicts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as f:
+            torch.save(state, f)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(beside, path)
+    except (OSError, RuntimeError) as e:
+        beside.unlink(missing_ok=True)
+        raise UserError(f"the checkpoint {path} could not be written ({e}); free some space and add --resume") from e
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What `save` wrote; only tensors and plain values are accepted, never code."""
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}; start the run without --resume")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as e:
+        raise UserError(f"the checkpoint {path} is damaged and cannot be read; start again in another folder") from e
+    if not isinstance(state, dict):
+        raise UserError(f"{path} is no checkpoint of halfseen; name a file that a run wrote")
+    return state

@@ -1,0 +1,239 @@
+"""The command line. Each command's work is imported when it is called, so that help comes at once."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from halfseen import __version__
+from halfseen.errors import UserError, nearest
+from halfseen.settings import Settings
+
+HELP = """\
+halfseen {version}: train an image classifier when a few images are labelled and many are not.
+
+  halfseen demo                     20 labelled digits among 4,000 become a classifier, with a page that shows why
+  halfseen train DATA               train on a folder, a csv of labels, an npz file or a named set
+  halfseen evaluate RUN             score a finished run again, on its own or on other images
+  halfseen predict RUN IMAGES       label images, into a csv file
+  halfseen list                     methods, networks, data sets, views
+  halfseen explain METHOD           its equations, its settings with their defaults, its departures from the paper
+  halfseen bench                    how fast a step, the views and the parts of a step are here
+
+  halfseen COMMAND --help           what a command takes
+
+Your own images: a folder with one subfolder per class and one named `unlabelled`, or any folder with a labels.csv
+(path,label; leave the label empty where you do not know it):
+
+  halfseen train photos --method fixmatch --minutes 10 --out runs/photos
+  halfseen predict runs/photos new-photos --out predictions.csv
+"""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a classifier. DATA is a folder of images, a .npz file, a named set (`halfseen list`), or hf:NAME."""
+
+    data: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="DATA")]] = None
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of the run; it must not exist (default: a new one under runs/)."""
+    resume: bool = False
+    """Go on with the run in --out, exactly as if it had not stopped."""
+
+    def __call__(self) -> None:
+        from halfseen.experiment import run
+
+        if self.data is None and not self.resume:
+            raise UserError("say what to train on: a folder of images, a .npz file or a name of `halfseen list`")
+        run(self.data, self.settings, self.out, self.resume)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a finished run's model on the test images of its data, or of other data with the same classes."""
+
+    run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    data: Annotated[str | None, tyro.conf.arg(metavar="DATA")] = None
+    """Images to score it on (default: the data of the run)."""
+    root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of the named sets' files."""
+    device: str = "cpu"
+    json: bool = False
+    """Print everything as JSON."""
+
+    def __call__(self) -> None:
+        from halfseen.report.terminal import evaluate
+
+        evaluate(self.run, self.data, self.root, self.device, self.json)
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Label images with a finished run's model: a csv with path, label and confidence."""
+
+    run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    images: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="IMAGES")]]
+    """A folder of images, or one image."""
+    out: Path = Path("predictions.csv")
+    all_probabilities: bool = False
+    """Also a column for every class."""
+    device: str = "cpu"
+
+    def __call__(self) -> None:
+        from halfseen.predict import predict
+
+        predict(self.run, self.images, self.out, self.all_probabilities, self.device)
+
+
+@dataclass(frozen=True)
+class List:
+    """Name the methods, networks, data sets and views at hand."""
+
+    def __call__(self) -> None:
+        from halfseen.explain import list_all
+
+        list_all()
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Show a method's equations, its settings with their defaults, and where it departs from its paper."""
+
+    method: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="METHOD")]]
+
+    def __call__(self) -> None:
+        from halfseen.explain import explain
+
+        explain(self.method)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure speed here: steps against the passes they cannot avoid and against a plain loop, views, parts of a step."""
+
+    quick: bool = False
+    """Under a minute, with fewer repeats and smaller steps."""
+    device: str = "cpu"
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write the figures as JSON."""
+
+    def __call__(self) -> None:
+        from halfseen.bench import bench
+
+        bench(self.quick, self.device, self.out)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train on 20 labelled digits among 4,000: the labels alone, scikit-learn's LabelSpreading, and the best method."""
+
+    out: Path = Path("demo")
+    """Folder of the runs and of report.html; a finished demo in it is shown again, not run again."""
+    seed: int = 0
+
+    def __call__(self) -> None:
+        from halfseen.demo import demo
+
+        demo(self.out, self.seed)
+
+
+COMMANDS: dict[str, type[Any]] = {c.__name__.lower(): c for c in (Demo, Train, Evaluate, Predict, List, Explain, Bench)}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; a mistake of the user's ends in one sentence and exit code 2."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        dispatch(args)
+    except UserError as e:
+        fail(str(e))
+    except KeyboardInterrupt:
+        print("\nhalfseen: stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        sys.stderr.close()
+        raise SystemExit(0) from None
+    except Exception as e:
+        code = known_end(e)
+        if code is None:
+            raise
+        raise SystemExit(code) from None
+
+
+def fail(sentence: str, code: int = 2) -> None:
+    print("halfseen: " + " ".join(sentence.split()), file=sys.stderr)
+    raise SystemExit(code)
+
+
+def known_end(e: Exception) -> int | None:
+    """The exit code of an end that training itself announces; None for anything else."""
+    trainer = sys.modules.get("halfseen.trainer")
+    if trainer is None:
+        return None
+    if isinstance(e, trainer.Stopped):
+        return 128 + int(e.signum)
+    if isinstance(e, trainer.NotFiniteError):
+        fail(str(e), 1)
+    return None
+
+
+def dispatch(args: list[str]) -> None:
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(HELP.format(version=__version__), end="")
+        return
+    if args[0] in ("-V", "--version"):
+        print(f"halfseen {__version__}")
+        return
+    if args[0] not in COMMANDS:
+        raise UserError(f"there is no command {args[0]!r}; {nearest(args[0], COMMANDS)}; see halfseen --help")
+    parse(args[0], args[1:])()
+
+
+def parse(command: str, args: list[str]) -> Any:
+    """The command with its options; what tyro has to say about a mistake becomes a sentence."""
+    kind = tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[COMMANDS[command]]]  # type: ignore[index]  # a marker
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(kind, args=gather_set(args), prog=f"halfseen {command}", use_underscores=False)
+    except SystemExit as e:
+        if not e.code:
+            raise
+    raise UserError(sentence(complaint.getvalue(), command))
+
+
+def gather_set(args: list[str]) -> list[str]:
+    """`--set a=1 --set b=2` and `--set a=1 b=2` say the same."""
+    rest: list[str] = []
+    values: list[str] = []
+    collecting = False
+    for arg in args:
+        if arg == "--set":
+            collecting = True
+        elif collecting and "=" in arg and not arg.startswith("--"):
+            values.append(arg)
+        else:
+            collecting = False
+            rest.append(arg)
+    return [*rest, "--set", *values] if values else rest
+
+
+def sentence(box: str, command: str) -> str:
+    """tyro's framed message in one line."""
+    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    text = " ".join(lines)
+    if match := re.search(r"Unrecognized options: (\S+?),? ", text + " "):
+        known = re.findall(r"(--[a-z-]+)", text.partition("Perhaps you meant")[2])
+        hint = f"did you mean {known[0]}?" if known and known[0] != "--help" else f"see halfseen {command} --help"
+        return f"halfseen {command} has no option {match[1]!r}; {hint}"
+    if match := re.search(r"Error parsing (\S+): .*?from \[(.*?)\]", text):
+        return f"{match[1]} cannot be {match[2]}; see halfseen {command} --help"
+    first = text.partition("─────")[0].strip().rstrip(".")
+    return f"{first}; see halfseen {command} --help"

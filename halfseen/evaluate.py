@@ -1,0 +1,56 @@
+"""Predictors scored on images that training did not see: quickly while it goes on, in full at the end."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from halfseen import distributed, metrics
+from halfseen.method import Method, View
+
+ROWS = 500
+
+
+@torch.no_grad()
+def logits_of(net: nn.Module, x: Tensor, clean: View, device: torch.device, rows: int = ROWS) -> Tensor:
+    """Logits [n, K] on the host, in eval mode, of raw images; the processes share the rows."""
+    was = net.training
+    net.eval()
+    world = distributed.world()
+    mine = torch.arange(-(-len(x) // world)) * world + distributed.rank()
+    mine = mine.clamp_max(len(x) - 1)  # the last round may not have a row for every process
+    outs = [net(clean(x.index_select(0, ids).to(device, non_blocking=True))).float() for ids in torch.split(mine, rows)]
+    net.train(was)
+    return distributed.gather_rows(torch.cat(outs))[: len(x)].cpu()
+
+
+class Judge:
+    """Holds the parts that predictors are scored on: `val` (chooses) and `test` (never chooses)."""
+
+    def __init__(
+        self, parts: Mapping[str, tuple[Tensor, Tensor]], clean: View, device: torch.device, test_curve: bool = False
+    ) -> None:
+        self.parts = {name: part for name, part in parts.items() if len(part[0])}
+        self.clean, self.device, self.test_curve = clean, device, test_curve
+
+    def during(self, method: Method[Any]) -> dict[str, Any]:
+        """Accuracy and loss of every predictor on the validation part; on the test part too if a curve was asked for."""
+        names = [n for n in self.parts if n != "test" or self.test_curve]
+        scores: dict[str, dict[str, dict[str, float]]] = {}
+        for predictor, net in method.predictors().items():
+            scores[predictor] = {}
+            for name in names:
+                x, y = self.parts[name]
+                logits = self.logits(net, x)
+                loss = nn.functional.cross_entropy(logits, y).item()
+                right = (logits.argmax(1) == y).double().mean().item()
+                scores[predictor][name] = {"accuracy": right, "nll": loss}
+        return {"predictors": scores}
+
+    def logits(self, net: nn.Module, x: Tensor) -> Tensor:
+        return logits_of(net, x, self.clean, self.device)
+
+    def full(self, net: nn.Module, part: str, classes: tuple[str, ...]) -> dict[str, Any]:
+        x, y = self.parts[part]
+        return metrics.summary(self.logits(net, x), y, len(classes))

@@ -1,0 +1,340 @@
+"""One run from settings to metrics: open the data, draw the labels, train, score, export; what `halfseen train` calls."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from halfseen import catalog, checkpoint, distributed
+from halfseen.allocator import keep_large_blocks
+from halfseen.build import Facts, build, default_net, hidden_labels, policy_names, views
+from halfseen.calibrate import SCRATCH_STEPS, steps_that_fit
+from halfseen.config import below, pairs, read, with_settings
+from halfseen.data import ImageSet, Split, choose_split, open_data
+from halfseen.device import pick_device
+from halfseen.draws import Draws
+from halfseen.errors import UserError
+from halfseen.evaluate import Judge
+from halfseen.loader import Loader
+from halfseen.method import Plan
+from halfseen.model import flat
+from halfseen.outcome import conclude
+from halfseen.nets import describe_options
+from halfseen.progress import Display
+from halfseen.resume import resumed
+from halfseen.run import Folder, environment
+from halfseen.settings import Settings
+from halfseen.trainer import Pace, Stopped, Trainer
+
+DEFAULT_MINUTES = 10.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run leaves."""
+
+    folder: Path
+    metrics: dict[str, Any]
+
+
+def train(data: Any, *, out: Path | str | None = None, resume: bool = False, **settings: Any) -> Result:
+    """Train as the command line does: `train("mnist-5k", method="fixmatch", num_labels=20, minutes=2)`.
+
+    `data` is anything that `open_data` takes. Keyword arguments are the fields of `Settings`; settings of the method and
+    the network go as `overrides={"method.tau": 0.9}`.
+    """
+    overrides = settings.pop("overrides", ())
+    if isinstance(overrides, dict):
+        overrides = tuple(f"{k}={v}" for k, v in overrides.items())
+    return run(data, Settings(**settings, overrides=tuple(overrides)), Path(out) if out else None, resume)
+
+
+def run(data: Any, settings: Settings, out: Path | None, resume: bool) -> Result:
+    """A run of these settings in the folder `out`; with `resume`, on from its last checkpoint."""
+    if resume:
+        if out is None:
+            raise UserError("--resume needs --out: name the folder of the run that is to go on")
+        folder = Folder.open(out)
+        data, settings = resumed(folder, data, settings)
+        if folder.finished:
+            return Result(folder.path, folder.read("metrics.json"))
+    elif out is not None and out.exists():
+        Folder.create(out)  # refuses a folder that holds something, before the data are read
+    return Session(data, settings, out, resume).run()
+
+
+class Session:
+    """The pieces of one run, put together in the order in which mistakes are cheapest to find."""
+
+    def __init__(self, data: Any, settings: Settings, out: Path | None, resume: bool) -> None:
+        self.settings, self.resume = settings, resume
+        self.writer: Any = None
+        self.display = Display(settings.quiet or distributed.outside_rank() > 0)
+        self.device = pick_device(settings.device)
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        distributed.start(self.device)
+        if self.device.type == "cpu":
+            keep_large_blocks()
+        self.entry = catalog.load(settings.method)
+        chosen = pairs(settings.overrides)
+        for key in chosen:
+            if not key.startswith(("method.", "net.")):
+                raise UserError(f"--set {key}: a key starts with method. or net., as in --set method.tau=0.9")
+        self.config = with_settings(self.entry.config(), below(chosen, "method"), "method")
+        self.images = (
+            data
+            if isinstance(data, ImageSet)
+            else open_data(
+                data,
+                root=settings.root,
+                size=settings.size,
+                flip=settings.flip,
+                on_bad_image=settings.on_bad_image,
+                progress=not settings.quiet,
+            )
+        )
+        self.data_name = str(data) if isinstance(data, str | Path) else self.images.name
+        self.net = default_net(self.images.shape) if settings.net == "auto" else settings.net
+        self.net_options = read_options(self.net, below(chosen, "net"))
+        self.folder = Folder.open(out) if resume and out else Folder.create(out or self.new_name())
+        self.split = Split.from_json(self.folder.read("split.json")) if resume else self.draw_split()
+        self.facts = Facts.of(self.images, self.split)
+        self.policies = policy_names(self.entry, self.images.shape, settings.weak, settings.strong)
+        rows = self.entry.method.batch
+        self.batch = (settings.batch or rows[0], settings.unlabelled_batch or rows[1])
+        for name, n in zip(("--batch", "--unlabelled-batch"), self.batch, strict=True):
+            if n % distributed.world():
+                raise UserError(
+                    f"{name} {n} cannot be shared by {distributed.world()} processes; use a multiple of them"
+                )
+
+    def new_name(self) -> Path:
+        stem = f"{Path(self.data_name).stem}-{Path(self.settings.method).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+        path, n = Path("runs") / stem, 2
+        while path.exists():
+            path, n = Path("runs") / f"{stem}-{n}", n + 1
+        return path
+
+    def draw_split(self) -> Split:
+        s = self.settings
+        return choose_split(
+            self.images.y,
+            self.images.given,
+            num_labels=s.num_labels,
+            labels_per_class=s.labels_per_class,
+            balanced=s.balanced,
+            seed=s.split_seed,
+            val=s.val_value(),
+            val_folds=s.val_folds,
+            val_fold=s.val_fold,
+            extra_val_per_class=s.extra_val_per_class,
+            include_labelled_in_unlabelled=self.entry.method.labelled_in_unlabelled,
+        )
+
+    # ---- the trainer --------------------------------------------------------------------------------------------------
+
+    def trainer(self, steps: int, folder: Path | None) -> Trainer:
+        s, rank, world = self.settings, distributed.rank(), distributed.world()
+        torch.manual_seed(s.seed)
+        draws = Draws.seeded(s.seed, self.device, rank, world)
+        method = build(
+            self.entry,
+            self.config,
+            self.facts,
+            net=self.net,
+            net_options=self.net_options,
+            policies=self.policies,
+            device=self.device,
+            draws=draws,
+            compiled=s.compile,
+        )
+        torch.manual_seed(s.seed * 4099 + rank)  # dropout: processes hold different rows
+        seen, truth = hidden_labels(self.images, self.split)
+        loader = Loader(self.images, self.split, seen, self.device, rank, world)
+        judge = Judge(self.parts(), views(self.facts, self.device, draws)("none"), self.device, s.test_curve)
+        plan = Plan(steps, len(self.split.labelled), len(self.split.unlabelled), self.batch)
+        bf16 = s.precision == "bf16" or (s.precision == "auto" and self.device.type == "cuda")
+        return Trainer(
+            method,
+            plan,
+            loader,
+            truth,
+            draws,
+            judge,
+            seed=s.seed,
+            pace=Pace(s.log_every, s.eval_every, s.save_every),
+            watcher=self,
+            folder=folder,
+            bf16=bf16,
+        )
+
+    def parts(self) -> dict[str, Any]:
+        images, parts = self.images, {}
+        if len(self.split.val):
+            parts["val"] = (images.x[self.split.val], images.y[self.split.val])
+        elif images.val_x is not None and images.val_y is not None:
+            parts["val"] = (images.val_x, images.val_y)
+        if images.test_x is not None and images.test_y is not None:
+            parts["test"] = (images.test_x, images.test_y)
+        return parts
+
+    def steps(self) -> int:
+        """The length of training in steps, measured first if it was asked for in minutes."""
+        s = self.settings
+        if s.steps is not None:
+            return s.steps
+        if s.epochs is not None:
+            plan = Plan(1, len(self.split.labelled), len(self.split.unlabelled), self.batch)
+            return max(1, round(s.epochs * plan.epoch_steps(self.entry.method.epoch)))
+        minutes = s.minutes or DEFAULT_MINUTES
+        steps = steps_that_fit(minutes * 60, self.trainer(SCRATCH_STEPS, None))
+        self.display.say(f"{steps} steps fit into {minutes:g} minutes; the same run again: --steps {steps}")
+        return steps
+
+    # ---- the run ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Result:
+        if self.resume:
+            steps = self.folder.read("config.json")["steps"]
+            trainer = self.trainer(steps, self.folder.path)
+            last = self.folder.path / "checkpoints" / "last.pt"
+            if last.is_file():
+                trainer.load(checkpoint.load(last))
+            self.folder.forget_after(trainer.total)
+        else:
+            steps = self.steps()
+            trainer = self.trainer(steps, self.folder.path)
+            if distributed.rank() == 0:
+                self.describe(steps)
+        self.announce(trainer)
+        self.display.start(trainer.total, trainer.total_steps)
+        try:
+            trainer.run()
+        except Stopped as stop:
+            self.display.stop()
+            if distributed.rank() == 0:
+                print(
+                    f"Stopped at step {stop.step} of {stop.steps}, all is saved. Go on with: {self.go_on()}", flush=True
+                )
+            raise
+        finally:
+            self.display.stop()
+        metrics = conclude(trainer, self.folder, self.about(trainer), self.facts, self.images, self.split)
+        self.display.say(summary_lines(metrics))
+        if self.settings.report and distributed.rank() == 0:
+            from halfseen.report.page import write_run_page
+
+            page = write_run_page(self.folder, self.images)
+            self.display.say(f"The page that shows why to believe it: {page}")
+        return Result(self.folder.path, metrics)
+
+    def about(self, trainer: Trainer) -> dict[str, Any]:
+        """How to build the model again, as its json file says it."""
+        return {
+            "method": self.settings.method,
+            "method_settings": flat(self.config),
+            "net": self.net,
+            "net_options": self.net_options,
+            "data": self.data_name,
+            "steps": trainer.total_steps,
+            "seed": self.settings.seed,
+        }
+
+    def describe(self, steps: int) -> None:
+        """Write down what is about to happen."""
+        stored = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self.settings).items()}
+        config = {
+            "data": self.data_name,
+            "settings": stored,
+            "steps": steps,
+            "net": self.net,
+            "net_options": self.net_options,
+            "method": flat(self.config),
+            "policies": list(self.policies),
+            "batch": list(self.batch),
+            "processes": distributed.world(),
+            "fingerprint": self.images.fingerprint(),
+            "facts": self.facts.as_json(),
+            "note": self.images.note,
+            "skipped": [list(s) for s in self.images.skipped],
+        }
+        self.folder.write("config.json", config)
+        self.folder.write("environment.json", environment(self.device))
+        self.folder.write("split.json", self.split.as_json())
+        self.folder.copy_source(self.entry.source)
+
+    def announce(self, trainer: Trainer) -> None:
+        split, images = self.split, self.images
+        seen = f"{len(split.labelled)} labelled, {len(split.unlabelled)} unlabelled, {len(split.val)} validation"
+        start = f" from step {trainer.total}" if trainer.total else ""
+        self.display.say(f"{self.data_name}: {seen} images of {images.num_classes} classes; {images.note}".rstrip("; "))
+        self.display.say(
+            f"{self.settings.method} on {self.net}, {trainer.total_steps} steps{start}, in {self.folder.path}"
+        )
+        if images.skipped:
+            first = "; ".join(f"{path} ({why})" for path, why in images.skipped[:3])
+            self.display.say(f"{len(images.skipped)} files were left out: {first}")
+
+    def go_on(self) -> str:
+        return f"halfseen train --out {self.folder.path} --resume"
+
+    # ---- what the trainer reports ---------------------------------------------------------------------------------------
+
+    def logged(self, row: dict[str, Any]) -> None:
+        self.display.logged(row)
+        if distributed.rank() == 0:
+            self.folder.append(row)
+            self.events(row)
+
+    def evaluated(self, row: dict[str, Any]) -> None:
+        self.display.evaluated(row)
+        if distributed.rank() == 0:
+            self.folder.append({"event": "evaluation", **row})
+            for predictor, parts in row["predictors"].items():
+                for part, scores in parts.items():
+                    self.events({"step": row["step"], **{f"{part}/{predictor}/{k}": v for k, v in scores.items()}})
+
+    def at(self, step: int, steps: int, stage: str) -> None:
+        self.display.at(step, steps, stage)
+
+    def events(self, row: dict[str, Any]) -> None:
+        """The same numbers for TensorBoard."""
+        if not self.settings.tensorboard:
+            return
+        if self.writer is None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise UserError("--tensorboard needs the extra: pip install 'halfseen[tensorboard]'") from None
+            self.writer = SummaryWriter(str(self.folder.path / "tensorboard"))
+        for key, value in row.items():
+            if isinstance(value, float):
+                self.writer.add_scalar(key, value, row["step"])
+
+
+def read_options(net: Any, texts: dict[str, Any]) -> dict[str, Any]:
+    """`--set net.dropout=0.3`: text read as the kind of value that the option's default has."""
+    defaults = dict(describe_options(net)) if texts else {}
+    options: dict[str, Any] = {}
+    for name, text in texts.items():
+        default = defaults.get(name)
+        kind = type(default) if isinstance(default, bool | int | float | str) else str
+        options[name] = read(text, kind, f"net.{name}") if isinstance(text, str) else text
+    return options
+
+
+def summary_lines(metrics: dict[str, Any]) -> str:
+    """The scores that a person wants to see first."""
+    head = metrics["headline"]
+    lines = []
+    for part in ("test", "val"):
+        if part in head:
+            low, high = head[part]["accuracy_interval"]
+            name = {"test": "test", "val": "validation"}[part]
+            lines.append(f"{name} accuracy {head[part]['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%})")
+    if not lines:
+        lines.append("there was no test or validation image to score the model on")
+    return f"{head['which']}, {head['predictor']}: " + ", ".join(lines)

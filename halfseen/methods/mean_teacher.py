@@ -1,0 +1,94 @@
+"""Mean Teacher: Tarvainen & Valpola 2017, arXiv:1703.01780.
+
+    theta'_t = d theta'_{t-1} + (1 - d) theta_t,   d = min(1 - 1/(t+1), decay)               (2)
+    J = w(t) E ||p(a'(x), theta') - p(a(x), theta)||^2        a, a' two weak views             (1)
+    L = CE(p(a(x_b), theta), y_b) + J        w(t) = weight exp(-5 (1 - min(t, T)/T)^2)
+
+The teacher theta' sees its own view, in train mode (its dropout and noise at work), without gradient; ||.||^2 is the mean
+over classes. Evaluated: the teacher, and the student.
+
+`consistency_on`: the rows of J, all (L and U, CIFAR in the paper) or unlabelled (SVHN; the WRN protocol).
+`ce_norm = batch` divides the labelled sum by all rows, as the first release does and as its weights assume; `labelled`
+is the mean over the labelled rows. Two heads (`heads = 2`, the PyTorch release): the class head is trained on labels,
+the second on consistency, and logit_distance * MSE ties their logits, through both.
+
+Departures:
+- The default is the WRN protocol (weight 50, ramp over 40% of training, J on unlabelled rows, mean CE, decay 0.999), the
+  one under which this method stands in the tables beside FixMatch; the ConvLarge and Shake-Shake settings are recipes.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
+from halfseen.optim import Optim
+from halfseen.parts.ema import Ema
+from halfseen.parts.forward import together
+from halfseen.parts.losses import cross_entropy, squared
+from halfseen.parts.ramps import exp_rampup, linear_rampup
+
+
+@dataclass(frozen=True)
+class Config:
+    weight: float = 50.0  # of the consistency term, at the end of its ramp
+    ramp: float = 0.4  # share of training over which the weight rises
+    ramp_form: Literal["linear", "exp"] = "linear"  # exp: the paper's
+    consistency_on: Literal["unlabelled", "all"] = "unlabelled"
+    ce_norm: Literal["labelled", "batch"] = "labelled"
+    decay: float = 0.999
+    decay_in_ramp: float | None = None  # another decay while the weight rises (.99 in the paper)
+    teacher_norm: Literal["own", "copied", "averaged"] = "own"  # batch-norm statistics of the teacher
+    heads: Literal[1, 2] = 1
+    logit_distance: float = 0.01  # weight of the tie between two heads
+    optim: Optim = Optim()
+
+
+class MeanTeacher(Method[Config]):
+    batch = (64, 64)
+    views = ("fm", "fm")
+
+    def __init__(self, cfg: Config, task: Task) -> None:
+        super().__init__(cfg, task)
+        self.net = task.make_net(heads=2) if cfg.heads == 2 else task.make_net()
+        self.teacher = Ema(self.net)
+
+    def two(self, net: nn.Module, *views: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Logits of the class head and of the consistency head for each view; with one head they are the same."""
+        features = together(net.features, *views)  # type: ignore[arg-type]  # every network has features
+        classes = tuple(net.head(f) for f in features)  # type: ignore[operator]
+        if self.cfg.heads == 1:
+            return classes, classes
+        return classes, tuple(net.head2(f) for f in features)  # type: ignore[operator]
+
+    def loss(self, batch: Batch, clock: Clock) -> Losses:
+        (class_x, class_u), (con_x, con_u) = self.two(self.net, self.weak(batch.x), self.weak(batch.u))
+        with torch.no_grad():
+            (target_x, target_u), _ = self.two(self.teacher.net, self.weak(batch.x), self.weak(batch.u))
+        p_teacher = target_u.float().softmax(1)  # [U, K]
+        rows = squared(con_u.float().softmax(1), p_teacher)
+        if self.cfg.consistency_on == "all":
+            rows = torch.cat([squared(con_x.float().softmax(1), target_x.float().softmax(1)), rows])
+
+        ce = cross_entropy(class_x, batch.y)
+        CE = ce.mean() if self.cfg.ce_norm == "labelled" else ce.sum() / (len(batch.x) + len(batch.u))
+        terms = {"CE": CE, "J": self.weight(clock.progress) * rows.mean()}
+        if self.cfg.heads == 2:
+            tie = squared(torch.cat([class_x, class_u]).float(), torch.cat([con_x, con_u]).float())
+            terms["tie"] = self.cfg.logit_distance * tie.mean()
+        everything = torch.ones_like(p_teacher[:, 0], dtype=torch.bool)
+        return Losses(terms, unlabelled=Unlabelled(con_u, p_teacher, everything))
+
+    def weight(self, progress: float) -> float:
+        ramp = linear_rampup if self.cfg.ramp_form == "linear" else exp_rampup
+        return self.cfg.weight * ramp(progress, self.cfg.ramp)
+
+    def after_step(self, clock: Clock) -> None:
+        rising = clock.progress < self.cfg.ramp and self.cfg.decay_in_ramp is not None
+        decay = self.cfg.decay_in_ramp if rising and self.cfg.decay_in_ramp is not None else self.cfg.decay
+        self.teacher.follow(self.net, decay, warm_step=clock.step + 1, buffers=self.cfg.teacher_norm)
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"teacher": self.teacher, "net": self.net}

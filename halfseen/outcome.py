@@ -1,0 +1,75 @@
+"""The end of a run: scores of the last and the best networks, kept apart; outputs; the exported model."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from halfseen import checkpoint, distributed, metrics
+from halfseen.build import Facts
+from halfseen.data import ImageSet, Split
+from halfseen.model import save_model
+from halfseen.run import Folder
+from halfseen.trainer import Trainer
+
+
+def conclude(
+    trainer: Trainer, folder: Folder, about: dict[str, Any], facts: Facts, images: ImageSet, split: Split
+) -> dict[str, Any]:
+    """Score everything once, export the headline network, write metrics.json last: with it, the run is finished."""
+    method, judge = trainer.method, trainer.judge
+    trainer.save("last", trainer.seconds)
+    last = {n: {p: judge.full(net, p, images.classes) for p in judge.parts} for n, net in method.predictors().items()}
+    first = next(iter(last))
+    headline: dict[str, Any] = {"which": "last", "predictor": first, "step": trainer.total, **last[first]}
+    found: dict[str, Any] = {"last": last, "best": None}
+    if trainer.best:
+        method.load_state_dict(checkpoint.load(folder.path / "checkpoints" / "best.pt")["method"])
+        name = trainer.best["predictor"]
+        scores = {p: judge.full(method.predictors()[name], p, images.classes) for p in judge.parts}
+        found["best"] = {"predictor": name, "step": trainer.best["step"], **scores}
+        headline = {"which": "best on validation", **found["best"]}
+    net = method.predictors()[headline["predictor"]]
+    outputs, unlabelled = probabilities(trainer, net, images, split)
+    result = {
+        "headline": headline,
+        **found,
+        "unlabelled": unlabelled,
+        "images": {"labelled": facts.labelled, "unlabelled": facts.unlabelled, "validation": len(split.val)},
+        "method": about["method"],
+        "net": about["net"],
+        "data": about["data"],
+        "seed": about["seed"],
+        "steps": trainer.total_steps,
+        "seconds": round(trainer.seconds, 2),
+        "note": images.note,
+        "skipped": len(images.skipped),
+    }
+    if distributed.rank() == 0:
+        save_model(folder.path / "model", net, {**about, "predictor": headline["predictor"]}, facts)
+        folder.write_arrays("outputs.npz", outputs)
+        folder.write("metrics.json", result)
+    distributed.wait()
+    return result
+
+
+def probabilities(
+    trainer: Trainer, net: torch.nn.Module, images: ImageSet, split: Split
+) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
+    """What the network says of the test and the unlabelled images, and how right the latter is where that is known."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    if "test" in trainer.judge.parts:
+        x, y = trainer.judge.parts["test"]
+        arrays["test"] = trainer.judge.logits(net, x).softmax(1).numpy().astype(np.float32)
+        arrays["test_y"] = y.numpy()
+    ids = split.unlabelled
+    if len(ids) == 0:
+        return arrays, {}
+    p = trainer.judge.logits(net, images.x[ids]).softmax(1)
+    arrays["unlabelled"], arrays["unlabelled_ids"] = p.numpy().astype(np.float16), ids.numpy()
+    truth = images.y[ids]
+    known = truth >= 0
+    summary: dict[str, Any] = {"count": len(ids), "labels_known": int(known.sum())}
+    if known.any():
+        summary["accuracy"] = metrics.accuracy(p[known], truth[known])
+    return arrays, summary

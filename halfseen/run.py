@@ -1,0 +1,127 @@
+"""The run folder: everything that a sceptic needs to believe a number, and all that a resumed run needs to go on.
+
+config.json        every setting, as resolved     environment.json   versions, machine, git revision, command
+split.json         ids of the labelled, unlabelled and validation images
+log.jsonl          a line every --log-every steps and a line for every evaluation
+metrics.json       last, averaged and best-on-validation scores, apart
+method.py          a copy of the method's source  checkpoints/       last.pt, best.pt
+model/             the exported model: weights (safetensors) and how to use them (json)
+outputs.npz        probabilities on the test and the unlabelled images
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import halfseen
+from halfseen.checkpoint import write_bytes, write_json
+from halfseen.errors import UserError
+
+
+class Folder:
+    """One run's files. Making one never touches a folder that already holds something."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path) -> "Folder":
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{path} exists already; choose another --out, or add --resume to go on with that run")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise UserError(f"the folder {path} cannot be made ({e.strerror}); choose another --out") from e
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "Folder":
+        if not (path / "config.json").is_file():
+            raise UserError(f"{path} is not the folder of a run: it has no config.json; name what --out named")
+        return cls(path)
+
+    def read(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            raise UserError(f"{self.path} has no {name}: the run has not finished; go on with --resume") from None
+        except json.JSONDecodeError as e:
+            raise UserError(f"{self.path / name} is damaged (line {e.lineno}); restore the file or run again") from e
+
+    def write(self, name: str, thing: Any) -> None:
+        write_json(self.path / name, thing)
+
+    def write_arrays(self, name: str, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
+        import io
+
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # numpy types **kwds as its own flag
+        write_bytes(self.path / name, buffer.getvalue())
+
+    def copy_source(self, source: Path) -> None:
+        write_bytes(self.path / "method.py", source.read_bytes())
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "metrics.json").is_file()
+
+    def append(self, row: dict[str, Any]) -> None:
+        with open(self.path / "log.jsonl", "a") as f:
+            f.write(json.dumps(row) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        path = self.path / "log.jsonl"
+        found = []
+        for line in path.read_text().splitlines() if path.is_file() else []:
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:  # a kill in the middle of a line; what follows a resume is written again
+                continue
+        return found
+
+    def forget_after(self, step: int) -> None:
+        """Drop the lines later than a checkpoint, so that a resumed log reads as an uninterrupted one."""
+        kept = [row for row in self.rows() if row["step"] <= step]
+        write_bytes(self.path / "log.jsonl", "".join(json.dumps(r) + "\n" for r in kept).encode())
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What made the numbers, besides the settings."""
+    return {
+        "halfseen": halfseen.__version__,
+        "git": git_revision(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "command": " ".join(sys.argv),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def git_revision() -> str | None:
+    """The commit of the library's own checkout ("+changes" when it differs), or None when it is installed without one."""
+    here = Path(halfseen.__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,118 @@
+"""What a training run can be told: one frozen dataclass, the same from Python, the command line and config.json."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from halfseen.errors import UserError
+
+Int = Annotated[int | None, tyro.conf.arg(metavar="INT")]
+Float = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
+Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
+
+
+@dataclass(frozen=True)
+class Settings:
+    method: str = "fixmatch"
+    """A name of `halfseen list`, or a Python file with a Config and a Method."""
+    net: str = "auto"
+    """A name of `halfseen list`, or FILE.py:factory; auto: small for pictures up to 40 px, resnet18 above, mlp for vectors."""
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = ()
+    """Settings of the method and the network: method.tau=0.9 net.dropout=0.3 (see `halfseen explain METHOD`)."""
+
+    root: Folder = None
+    """Folder of the named sets' files (default: $HALFSEEN_DATA or ./data)."""
+    size: Int = None
+    """Side that images are resized to, once."""
+    flip: Annotated[bool | None, tyro.conf.arg(metavar="True|False")] = None
+    """May an image be mirrored? (default: by the set; own pictures: only colour ones)"""
+    on_bad_image: Literal["skip", "stop"] = "skip"
+
+    num_labels: Int = None
+    """Labels to keep in all; the other images count as unlabelled."""
+    labels_per_class: Int = None
+    balanced: bool = True
+    """Draw as many labels from every class (otherwise in proportion)."""
+    split_seed: int = 0
+    """Which labels are drawn; --seed chooses everything else."""
+    val: str = "auto"
+    """Labelled images held out to choose epoch and network: auto (a fold of them if every class has 10), none,
+    a share such as 0.2, or a number per class."""
+    val_folds: int = 5
+    val_fold: int = 0
+    extra_val_per_class: int = 0
+    """Validation images beside the labelled ones, as some papers have: more labels, so say it when you quote the result."""
+
+    weak: str = "auto"
+    """Policy of the weak view: none te ds fm affine noise jitter cutout16, composed with + (auto: the method's)."""
+    strong: str = "auto"
+    """Policy of the strong view: those, ra, ra-torchssl, cta (auto: the method's)."""
+    batch: Int = None
+    """Labelled images a step (default: the method's)."""
+    unlabelled_batch: Int = None
+    """Unlabelled images a step (default: the method's)."""
+
+    minutes: Float = None
+    """Length of training by the clock: the speed is measured first, and the steps that fit are written down."""
+    epochs: Float = None
+    """Length of training in the method's own epochs."""
+    steps: Int = None
+    """Length of training in optimiser steps."""
+    seed: int = 0
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1; auto: a GPU if there is one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 autocast on a GPU, fp32 on a CPU."""
+    threads: Int = None
+    """CPU threads (default: all cores)."""
+    compile: bool = False
+    """Compile the networks with torch.compile: slower to start, faster after."""
+
+    log_every: int = 50
+    """Steps between lines of log.jsonl."""
+    eval_every: int = 0
+    """Steps between evaluations (0: twenty times a run)."""
+    save_every: float = 60.0
+    """Seconds of training that a kill may cost at most."""
+    test_curve: bool = False
+    """Also score the test images at every evaluation; they never choose anything."""
+    tensorboard: bool = False
+    """Also write TensorBoard events into the run folder (extra: tensorboard)."""
+    report: bool = True
+    """Write report.html into the run folder at the end."""
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        lengths = [n for n in ("minutes", "epochs", "steps") if getattr(self, n) is not None]
+        if len(lengths) > 1:
+            raise UserError(f"--{lengths[0]} and --{lengths[1]} both say how long to train; give one of them")
+        for name in (
+            "minutes",
+            "epochs",
+            "steps",
+            "batch",
+            "unlabelled_batch",
+            "log_every",
+            "save_every",
+            "size",
+            "threads",
+        ):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UserError(f"--{name.replace('_', '-')} must be more than 0, not {value}")
+        if self.num_labels is not None and self.labels_per_class is not None:
+            raise UserError("--num-labels and --labels-per-class both say how many labels to keep; give one of them")
+
+    def val_value(self) -> Literal["auto", "none"] | float | int:
+        """--val as `choose_split` takes it."""
+        if self.val in ("auto", "none"):
+            return self.val  # type: ignore[return-value]  # mypy does not narrow str by `in`
+        try:
+            return float(self.val) if "." in self.val else int(self.val)
+        except ValueError:
+            raise UserError(
+                f"--val is auto, none, a share such as 0.2, or a number per class, not {self.val!r}"
+            ) from None
