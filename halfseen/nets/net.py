@@ -11,7 +11,11 @@ class Net(nn.Module):
 
     num_features: int
     head: nn.Linear
-    head2: nn.Linear | None = None  # the second head of networks that were asked for one
+    head2: nn.Linear | None  # the second head of networks that were asked for one
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head2 = None
 
     def features(self, x: Tensor) -> Tensor:
         """[n, num_features]"""
