@@ -18,7 +18,7 @@ def steps_that_fit(seconds: float, scratch: Trainer) -> int:
     step = sum(median_step(scratch, i) * stage.steps for i, stage in enumerate(scratch.stages)) / scratch.total_steps
     before = time.monotonic()
     scratch.judge.during(scratch.method)
-    judging = 21 * (time.monotonic() - before)
+    judging = 20 * (time.monotonic() - before)
     left = seconds * (1 - SPARE) - (time.monotonic() - began) - judging
     steps = torch.tensor(float(max(1, int(left / step))), device=scratch.data.device)
     distributed.average([steps])

@@ -32,15 +32,15 @@ class Judge:
         self, parts: Mapping[str, tuple[Tensor, Tensor]], clean: View, device: torch.device, test_curve: bool = False
     ) -> None:
         self.parts = {name: part for name, part in parts.items() if len(part[0])}
-        self.clean, self.device, self.test_curve = clean, device, test_curve
+        self.clean, self.device = clean, device
+        self.watches = [n for n in self.parts if n != "test" or test_curve]  # while training goes on
 
     def during(self, method: Method[Any]) -> dict[str, Any]:
         """Accuracy and loss of every predictor on the validation part; on the test part too if a curve was asked for."""
-        names = [n for n in self.parts if n != "test" or self.test_curve]
         scores: dict[str, dict[str, dict[str, float]]] = {}
         for predictor, net in method.predictors().items():
             scores[predictor] = {}
-            for name in names:
+            for name in self.watches:
                 x, y = self.parts[name]
                 logits = self.logits(net, x)
                 loss = nn.functional.cross_entropy(logits, y).item()

@@ -20,8 +20,8 @@ from halfseen.evaluate import Judge
 from halfseen.loader import Loader
 from halfseen.method import Plan
 from halfseen.model import flat
-from halfseen.outcome import conclude
 from halfseen.nets import describe_options
+from halfseen.outcome import conclude
 from halfseen.progress import Display
 from halfseen.resume import resumed
 from halfseen.run import Folder, environment
@@ -332,7 +332,7 @@ def summary_lines(metrics: dict[str, Any]) -> str:
     lines = []
     for part in ("test", "val"):
         if part in head:
-            low, high = head[part]["accuracy_interval"]
+            low, high = head[part]["interval"]
             name = {"test": "test", "val": "validation"}[part]
             lines.append(f"{name} accuracy {head[part]['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%})")
     if not lines:

@@ -18,7 +18,7 @@ class Settings:
     method: str = "fixmatch"
     """A name of `halfseen list`, or a Python file with a Config and a Method."""
     net: str = "auto"
-    """A name of `halfseen list`, or FILE.py:factory; auto: small for pictures up to 40 px, resnet18 above, mlp for vectors."""
+    """A name of `halfseen list`, or FILE.py:factory; auto: small for pictures to 40 px, resnet18 above, mlp for vectors."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = ()
     """Settings of the method and the network: method.tau=0.9 net.dropout=0.3 (see `halfseen explain METHOD`)."""
 

@@ -283,6 +283,8 @@ class Trainer:
 
     def evaluate(self, elapsed: float) -> None:
         """Score every predictor on the held-out labelled images, where there are any; the test set chooses nothing."""
+        if not self.judge.watches:
+            return
         scores = self.judge.during(self.method)
         self.method.train()
         row: dict[str, Any] = {"step": self.total, "stage": self.stage.name, **scores}
