@@ -191,18 +191,21 @@ def pixels(values: object, name: str, size: tuple[int, int] | None = None, chann
 def _bytes(array: Array, name: str) -> NDArray[np.uint8]:
     """Pictures in 8 bits: floats in [0, 1] and 16-bit greys are scaled, nothing is clipped."""
     if array.dtype == np.uint8:
-        return np.asarray(array, dtype=np.uint8)
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
+        same: NDArray[np.uint8] = array
+        return same
     low, high = (array.min(), array.max()) if array.size else (0, 0)
     if low < 0:
         raise UserError(f"{name} has negative pixels ({low:g}): give pictures as 0..255 or as floats in [0, 1].")
-    if array.dtype.kind == "f" and high <= 1:
-        return np.rint(array * 255).astype(np.uint8)
-    if high <= 255 and array.dtype != np.uint16:
-        return np.rint(array).astype(np.uint8)
-    if high <= 65535 and array.dtype.kind in "ui":
-        return np.rint(array / 257).astype(np.uint8)
+    scale: float | None = None
+    if array.dtype == np.bool_ or (array.dtype.kind == "f" and high <= 1):
+        scale = 255
+    elif high <= 255 and array.dtype != np.uint16:
+        scale = 1
+    elif high <= 65535 and array.dtype.kind in "ui":
+        scale = 1 / 257
+    if scale is not None:
+        eight: NDArray[np.uint8] = np.rint(array * np.float32(scale)).astype(np.uint8)
+        return eight
     raise UserError(f"{name} has pixels up to {high:g}: give pictures as 0..255 or as floats in [0, 1].")
 
 
@@ -262,6 +265,6 @@ def _numbers(y: Array, classes: tuple[str, ...], name: str, hidden_allowed: bool
         raise UserError(f"{name} has the label {numbers.min()}: labels count from 0, and -1 means unlabelled.")
     if not hidden_allowed and (numbers < 0).any():
         raise UserError(
-            f"{name} has {int((numbers < 0).sum())} rows without a label, on which nothing can be tested: leave them out."
+            f"{name} has {int((numbers < 0).sum())} rows without a label, which cannot be tested: leave them out."
         )
     return torch.from_numpy(np.ascontiguousarray(numbers, dtype=np.int64))

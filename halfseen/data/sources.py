@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 
 from halfseen.data import toy
 from halfseen.data.arrays import MapStyle, from_arrays, from_map_style, open_npz, pixels
+from halfseen.data.folders import open_folder
 from halfseen.data.sets import ImageSet
 from halfseen.errors import UserError, nearest
 
@@ -39,6 +40,15 @@ def open_data(
         return _adapt(MADE[source](), side, channels, flip)
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
+        if path.is_dir():
+            return open_folder(
+                path,
+                **settings,
+                cache_dir=cache_dir,
+                on_bad_image=on_bad_image,
+                workers=workers,
+                progress=progress,
+            )
         if path.suffix == ".npz" and path.is_file():
             return open_npz(path, **settings)
         raise UserError(f"{source} is neither a folder, an .npz file nor a known set: {nearest(str(source), NAMES)}")

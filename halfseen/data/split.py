@@ -184,14 +184,9 @@ def _held_out(rows: Tensor, k: int, val: str | float, folds: int, fold: int, cho
         raise UserError(
             f"{val!r} is no way to hold out images: give auto, none, a share such as 0.2, or a number per class."
         )
-    if isinstance(val, float):
-        if not 0 <= val < 1:
-            raise UserError(f"A share of {val} cannot be held out: give a share between 0 and 1, such as 0.2.")
-        number = round(val * len(rows))
-    else:
-        number = val
-    if number < 0:
-        raise UserError(f"{number} images cannot be held out: give 0 or more per class.")
+    if val < 0 or (val > 1 and val != int(val)):
+        raise UserError(f"{val} images cannot be held out: give a share between 0 and 1, or a whole number per class.")
+    number = int(val) if isinstance(val, int) or val >= 1 else round(val * len(rows))
     if number >= len(rows):
         return rows
     return rows.roll(-fold * number)[:number]

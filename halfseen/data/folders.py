@@ -1,0 +1,221 @@
+"""A folder of pictures: class subfolders or labels.csv, with or without train, val and test parts."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from halfseen.data.cache import decode_folder
+from halfseen.data.images import EXTENSIONS
+from halfseen.data.sets import ImageSet, check_set, measure, natural
+from halfseen.data.tables import read_labels
+from halfseen.errors import UserError
+
+PART_NAMES = {  # reserved: a folder of such a name directly below the root is a part, never a class
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+UNLABELLED = ("unlabelled", "unlabeled")
+TABLE = "labels.csv"
+
+
+@dataclass(frozen=True)
+class Row:
+    part: str  # train, val or test
+    path: str  # below the root, with /
+    label: str  # "" = unlabelled
+
+
+def open_folder(
+    root: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    flip: bool | None = None,
+    cache_dir: Path | None = None,
+    on_bad_image: Literal["skip", "stop"] = "skip",
+    workers: int | None = None,
+    progress: bool = True,
+) -> ImageSet:
+    rows, left_out = scan(root)
+    classes = tuple(sorted({row.label for row in rows if row.part == "train" and row.label}, key=natural))
+    _check_labels(rows, classes, root)
+    untestable = [row for row in rows if row.part != "train" and not row.label]
+    left_out += [(row.path, f"in the {row.part} part without a label") for row in untestable]
+    order = {"train": 0, "val": 1, "test": 2}
+    rows = sorted((r for r in rows if r.part == "train" or r.label), key=lambda r: (order[r.part], natural(r.path)))
+
+    decoded = decode_folder(
+        root,
+        [row.path for row in rows],
+        size=size,
+        channels=channels,
+        cache_dir=cache_dir,
+        on_bad_image=on_bad_image,
+        workers=workers,
+        progress=progress,
+    )
+    kept = [rows[i] for i in decoded.kept]
+    number = {name: k for k, name in enumerate(classes)} | {"": -1}
+    x, y, paths = {}, {}, {}
+    for part in order:
+        places = [i for i, row in enumerate(kept) if row.part == part]  # contiguous: rows are sorted by part
+        if places or part == "train":
+            first = places[0] if places else 0
+            x[part] = decoded.x[first : first + len(places)]
+            y[part] = torch.tensor([number[kept[i].label] for i in places], dtype=torch.int64)
+            paths[part] = tuple(kept[i].path for i in places)
+    _check_survivors(y["train"], classes, root)
+    mean, std = measure(x["train"])
+    return check_set(
+        ImageSet(
+            name=root.resolve().name,
+            classes=classes,
+            x=x["train"],
+            y=y["train"],
+            given=y["train"] >= 0,
+            mean=mean,
+            std=std,
+            flip=x["train"].shape[1] == 3 if flip is None else flip,
+            test_x=x.get("test"),
+            test_y=y.get("test"),
+            val_x=x.get("val"),
+            val_y=y.get("val"),
+            paths=paths["train"],
+            test_paths=paths.get("test"),
+            val_paths=paths.get("val"),
+            skipped=tuple(sorted(left_out + list(decoded.bad))),
+        )
+    )
+
+
+def scan(root: Path) -> tuple[list[Row], list[tuple[str, str]]]:
+    """The images of all parts with their labels, and the files that are none, with the reason."""
+    if not root.exists():
+        raise UserError(f"There is no folder {root}: check the path.")
+    if (root / TABLE).is_file():
+        rows, others = _table_rows(root, root, None)
+    else:
+        rows, others = [], []
+        parts = {name: PART_NAMES[name.casefold()] for name in _subfolders(root) if name.casefold() in PART_NAMES}
+        if "train" in parts.values():
+            aside = [n for n in _subfolders(root) if n not in parts and n.casefold() not in UNLABELLED]
+            if aside:
+                raise UserError(
+                    f"{root} holds {aside[0]!r} beside train: move the classes into train, or rename train."
+                )
+            for name in _subfolders(root):
+                if name.casefold() in UNLABELLED:
+                    rows += [Row("train", path, "") for path in _images(root, root / name, others)]
+        else:
+            found, strange = _class_rows(root, root, "train", skip=tuple(parts))
+            rows, others = rows + found, others + strange
+        for name, part in parts.items():
+            reader = _table_rows if (root / name / TABLE).is_file() else _class_rows
+            found, strange = reader(root, root / name, part)
+            rows, others = rows + found, others + strange
+    if not any(row.part == "train" for row in rows):
+        raise UserError(
+            f"{root} holds no training images (looked for {', '.join(sorted(EXTENSIONS))}): check the path."
+        )
+    return rows, others
+
+
+def _table_rows(root: Path, folder: Path, part: str | None) -> tuple[list[Row], list[tuple[str, str]]]:
+    """Every image below the folder, labelled by its table; without a part, a path's first folder may name one."""
+    others: list[tuple[str, str]] = []
+    labels = read_labels(folder / TABLE)
+    prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+    by_path = {prefix + path: label for path, label in labels.items()}
+    paths = dict.fromkeys([*by_path, *_images(root, folder, others, but=TABLE)])
+    rows = []
+    for path in paths:
+        first = path.split("/")[0].casefold() if "/" in path else ""
+        rows.append(Row(part or PART_NAMES.get(first, "train"), path, by_path.get(path, "")))
+    return rows, others
+
+
+def _class_rows(
+    root: Path, folder: Path, part: str, skip: tuple[str, ...] = ()
+) -> tuple[list[Row], list[tuple[str, str]]]:
+    """Images by class: each subfolder is a class, with everything below it; `unlabelled` is none."""
+    others: list[tuple[str, str]] = []
+    rows: list[Row] = []
+    loose = sorted(e.name for e in _entries(folder) if e.is_file() and Path(e.name).suffix.lower() in EXTENSIONS)
+    if loose:
+        raise UserError(
+            f"{folder} holds {len(loose)} images outside any class folder, such as {loose[0]}: put each into "
+            f"the folder of its class or into unlabelled, or write {TABLE} with the columns path,label."
+        )
+    for name in _subfolders(folder):
+        if name in skip:
+            continue
+        label = "" if name.casefold() in UNLABELLED else name
+        paths = _images(root, folder / name, others)
+        if not paths and label:
+            raise UserError(f"The class folder {folder / name} holds no images: add some, or remove it.")
+        rows += [Row(part, path, label) for path in paths]
+    return rows, others
+
+
+def _images(root: Path, folder: Path, others: list[tuple[str, str]], but: str = "") -> list[str]:
+    """Paths below the root of all images in the folder and below it; what else lies there is added to `others`."""
+    found: list[str] = []
+    seen: set[str] = set()
+
+    def walk(place: Path) -> None:
+        real = os.path.realpath(place)
+        if real in seen:  # a link that leads back up
+            return
+        seen.add(real)
+        for entry in _entries(place):
+            path = place / entry.name
+            if entry.is_dir():
+                walk(path)
+            elif path.suffix.lower() in EXTENSIONS:
+                found.append(path.relative_to(root).as_posix())
+            elif entry.name != but:
+                others.append((path.relative_to(root).as_posix(), "no image by its name"))
+
+    walk(folder)
+    return found
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What the folder holds, without hidden files and those that archives of Macs bring along."""
+    try:
+        with os.scandir(folder) as entries:
+            kept = [e for e in entries if not e.name.startswith(".") and e.name not in ("__MACOSX", "Thumbs.db")]
+            return sorted(kept, key=lambda e: e.name)
+    except OSError as error:
+        raise UserError(f"The folder {folder} could not be read ({error.strerror}): check its permissions.") from error
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return sorted((e.name for e in _entries(folder) if e.is_dir()), key=natural)
+
+
+def _check_labels(rows: list[Row], classes: tuple[str, ...], root: Path) -> None:
+    for row in rows:
+        if row.part != "train" and row.label and row.label not in classes:
+            raise UserError(
+                f"{row.path} in the {row.part} part is of class {row.label!r}, which no training image is: the classes "
+                f"are {', '.join(classes[:20])}."
+            )
+    if len(classes) == 1 and not (root / TABLE).is_file():
+        inner = root / classes[0]
+        if inner.is_dir() and (len(_subfolders(inner)) > 1 or (inner / TABLE).is_file()):
+            raise UserError(f"{root} has only the class {classes[0]!r}, which holds folders: did you mean {inner}?")
+
+
+def _check_survivors(y: Tensor, classes: tuple[str, ...], root: Path) -> None:
+    for k, count in enumerate(torch.bincount(y[y >= 0], minlength=len(classes)).tolist()):
+        if not count:
+            raise UserError(f"Every labelled image of class {classes[k]!r} in {root} is bad: replace them.")

@@ -1,0 +1,116 @@
+"""The one place where a table of labels is read: any usual delimiter and encoding, and every mistake in words."""
+
+import csv
+import io
+from pathlib import Path, PurePosixPath
+
+from halfseen.errors import UserError
+
+PATH_NAMES = ("path", "file", "filename", "image")
+LABEL_NAMES = ("label", "class")
+MAX_BYTES = 1 << 30
+
+
+def read_labels(table: Path) -> dict[str, str]:
+    """{path relative to the table's folder, with /: label}, "" where it is empty or -1; the paths exist."""
+    header, rows = _rows(table)
+    names = [cell.strip().casefold() for cell in header]
+    path_at = _column(names, PATH_NAMES, table)
+    label_at = _column(names, LABEL_NAMES, table)
+    folder = table.parent.resolve()
+    labels: dict[str, str] = {}
+    first_line: dict[str, int] = {}
+    missing: list[tuple[int, str]] = []
+    for line, row in rows:
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) <= path_at:
+            raise UserError(f"{table}, line {line}: the row has {len(row)} cells and no path: give path and label.")
+        written = row[path_at].strip()
+        path = _relative(written, table, line)
+        label = row[label_at].strip() if len(row) > label_at else ""
+        label = "" if label == "-1" else label
+        if labels.get(path, label) != label:
+            raise UserError(
+                f"{table} gives {written!r} two labels, {labels[path]!r} in line {first_line[path]} and {label!r} in "
+                f"line {line}: keep the right one."
+            )
+        if path not in labels and not (folder / path).is_file():
+            missing.append((line, written))
+        labels[path] = label
+        first_line.setdefault(path, line)
+    if missing:
+        line, written = missing[0]
+        more = f" (and {len(missing) - 1} more like it)" if len(missing) > 1 else ""
+        raise UserError(
+            f"{table}, line {line}: there is no file {written!r} in {table.parent}{more}: give paths from there."
+        )
+    if not labels:
+        raise UserError(f"{table} has no rows: write a line path,label for each labelled image.")
+    return labels
+
+
+def _rows(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    text = _text(table)
+    first = text.lstrip().split("\n", 1)[0]
+    # the delimiter that splits the header line into most cells; a comma when none does
+    delimiter = max((",", ";", "\t"), key=lambda d: (first.count(d), d == ","))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    try:
+        for row in reader:
+            rows.append((reader.line_num, row))
+    except csv.Error as error:
+        raise UserError(f"{table}, line {reader.line_num}: not a table ({error}): save it as plain CSV.") from error
+    while rows and not any(cell.strip() for cell in rows[0][1]):
+        del rows[0]
+    if not rows:
+        raise UserError(f"{table} is empty: write a first line path,label and a line for each labelled image.")
+    return rows[0][1], rows[1:]
+
+
+def _text(table: Path) -> str:
+    try:
+        if table.stat().st_size > MAX_BYTES:
+            raise UserError(f"{table} is larger than 1 GiB, so it is hardly a table of labels: check the file.")
+        raw = table.read_bytes()
+    except OSError as error:
+        raise UserError(f"{table} could not be read ({error.strerror}): check the file.") from error
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ["utf-16"]
+    else:
+        encodings = ["utf-8-sig", "latin-1"]  # older spreadsheets still write the latter
+    for encoding in encodings:
+        try:
+            text = raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if any(c < " " and c not in "\t\r\n" for c in set(text)):
+            break
+        return text
+    raise UserError(f"{table} is no text in UTF-8, UTF-16 or Latin-1: save it as CSV in UTF-8.")
+
+
+def _column(names: list[str], wanted: tuple[str, ...], table: Path) -> int:
+    for name in wanted:
+        if name in names:
+            return names.index(name)
+    raise UserError(f"{table} has no column {wanted[0]!r} but {', '.join(names)}: its first line must be path,label.")
+
+
+def _relative(written: str, table: Path, line: int) -> str:
+    """The path as it stands below the folder; one that leads out of it is refused."""
+    parts: list[str] = []
+    path = PurePosixPath(written.replace("\\", "/"))
+    if not written:
+        raise UserError(f"{table}, line {line}: the path is empty: name an image below {table.parent}.")
+    inside = bool(path.parts) and not path.is_absolute() and ":" not in path.parts[0]
+    for part in path.parts:
+        if part == "..":
+            inside = inside and bool(parts)
+            del parts[-1:]
+        else:
+            parts.append(part)
+    if not inside or not parts:
+        raise UserError(f"{table}, line {line}: {written!r} is not inside {table.parent}: move the image there.")
+    return "/".join(parts)
