@@ -70,24 +70,22 @@ def matrices(op: Tensor, amount: Tensor, h: int, w: int) -> Tensor:
 
 
 def _round_by_group(x: Tensor, op: Tensor, amount: Tensor) -> Tensor:
-    order = op.argsort(stable=True)
     counts = torch.bincount(op, minlength=len(OPS)).tolist()
-    rows = dict(zip(OPS, torch.split(order, counts), strict=True))
-    at, end = sum(counts[:_TABLES_FROM]), sum(counts[:_KERNELS_FROM])
-    if end == len(order) and at == end:
+    if sum(counts[_TABLES_FROM:]) == 0:
         return x
-    view = x.clone()
-    if end > at:
-        chosen = order[at:end]
-        images, values = x[chosen], amount[chosen]
-        sizes = counts[_TABLES_FROM:_KERNELS_FROM]
-        parts = zip(TABLES.values(), torch.split(images, sizes), torch.split(values, sizes), strict=True)
-        tables = torch.cat([table(make, part, value) for make, part, value in parts if len(part)])
-        view.index_copy_(0, chosen, look_up(images, tables))
-    for name, kernel in KERNELS.items():
-        if len(rows[name]):
-            view.index_copy_(0, rows[name], kernel(x[rows[name]], amount[rows[name]]))
-    return view
+    order = op.argsort(stable=True)
+    images, amount = x.index_select(0, order), amount[order]  # the rows of an op lie together
+    at, end = sum(counts[:_TABLES_FROM]), sum(counts[:_KERNELS_FROM])
+    sizes = counts[_TABLES_FROM:_KERNELS_FROM]
+    parts = zip(TABLES.values(), torch.split(images[at:end], sizes), torch.split(amount[at:end], sizes), strict=True)
+    tables = [table(make, part, value) for make, part, value in parts if len(part)]
+    if tables:
+        images[at:end] = look_up(images[at:end], torch.cat(tables))
+    for kernel, count in zip(KERNELS.values(), counts[_KERNELS_FROM:], strict=True):
+        if count:
+            images[end : end + count] = kernel(images[end : end + count], amount[end : end + count])
+        end += count
+    return images.index_select(0, order.argsort())
 
 
 def _round_by_mask(x: Tensor, op: Tensor, amount: Tensor, used: tuple[str, ...]) -> Tensor:

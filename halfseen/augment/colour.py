@@ -40,7 +40,7 @@ def _blend(one: Tensor, two: Tensor, amount: Tensor) -> Tensor:
 def autocontrast(x: Tensor, amount: Tensor) -> Tensor:
     """Stretch each channel to 0..255 (ImageOps.autocontrast), `amount` of the way."""
     low, high = x.flatten(2).amin(2, keepdim=True).double(), x.flatten(2).amax(2, keepdim=True).double()  # [n, c, 1]
-    scale = 255 / (high - low).clamp_min(1)
+    scale = torch.full_like(low, 255) / (high - low).clamp_min(1)  # 255 / tensor would round twice
     stretched = (ramp(x) * scale - low * scale).trunc().clamp(0, 255)
     return _blend(ramp(x), torch.where(high > low, stretched, ramp(x)), amount)
 
