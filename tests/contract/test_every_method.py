@@ -1,0 +1,183 @@
+"""What every method must keep, found by listing halfseen/methods; see design.md, section 7."""
+
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from halfseen import catalog, checkpoint
+from halfseen.method import Method
+from halfseen.trainer import part_of, phases
+from tests.contract.cases import case
+from tests.toy import make_trainer
+
+METHODS = catalog.names()
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_term_and_every_parameter_gets_a_gradient(name: str) -> None:
+    """(a) each term reaches a trained parameter within 40 steps, (b) each trained parameter is reached in its stage."""
+    trainer = make_trainer(name, **case(name))
+    for index, stage in enumerate(trainer.stages):
+        trainer.stage_index, trainer.step, trainer.optimizers = index, 0, {}
+        trainer.enter()
+        streams = trainer.data.streams(trainer.plan, stage.epoch, 0, trainer.selected)
+        named = {id(p): f"{path}[{i}]" for path in stage.optim for i, p in enumerate(part_of(trainer.method, path))}
+        trained = [p for path in stage.optim for p in part_of(trainer.method, path)]
+        unreached, silent = set(named.values()), set()
+        for step in range(40):
+            trainer.step = step * max(1, stage.steps // 40)
+            batch, clock = trainer.data.batch(streams, step), trainer.clock()
+            for losses in phases(stage.loss(batch, clock)):
+                for term, value in losses.terms.items():
+                    assert value.ndim == 0, f"{term} is not one number"
+                    assert torch.isfinite(value), f"{term} at step {step}"
+                    grads = [None] * len(trained)
+                    if value.requires_grad:
+                        grads = torch.autograd.grad(value, trained, retain_graph=True, allow_unused=True)
+                    reached = {named[id(p)] for p, g in zip(trained, grads, strict=True) if g is not None and g.any()}
+                    unreached -= reached
+                    silent = silent - {term} if reached else silent | ({term} if step == 0 else set())
+                trainer.update(losses, stage.optim)
+            with torch.no_grad():
+                trainer.method.after_step(clock)
+        assert not unreached, f"stage {stage.name}: no gradient reaches {sorted(unreached)[:4]}"
+        assert not silent, f"stage {stage.name}: these terms train nothing: {silent}"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_not_named_is_frozen(name: str) -> None:
+    trainer = make_trainer(name, **case(name))
+    for index, stage in enumerate(trainer.stages):
+        trainer.stage_index = index
+        trainer.prepare()
+        trained = {id(p) for path in stage.optim for p in part_of(trainer.method, path)}
+        for label, p in trainer.method.named_parameters():
+            assert p.requires_grad == (id(p) in trained), f"stage {stage.name}: {label}"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_learns(name: str) -> None:
+    """(c) finite, and far better than chance on four blobs."""
+    trainer = make_trainer(name, **case(name, steps=200))
+    trainer.run()
+    for predictor, net in trainer.method.predictors().items():
+        scores = trainer.judge.full(
+            net, "test", ("a",) * trainer.judge.logits(net, trainer.judge.parts["test"][0]).shape[1]
+        )
+        assert scores["accuracy"] > 0.7, predictor
+    assert all(math.isfinite(v) for row in trainer.watcher.log for v in row.values() if isinstance(v, float))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_docstring_names_paper_and_equations(name: str) -> None:
+    """(g)"""
+    doc = catalog.load(name).doc
+    assert len(doc.splitlines()[0]) < 130
+    assert re.search(r"\d{4}|baseline", doc), "no paper"
+    assert "=" in doc, "no equation"
+    assert "Evaluated:" in doc
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_ids_only_index_the_memories(name: str) -> None:
+    """(f) the same images under other ids: memories are permuted, and nothing else changes."""
+    kept = make_trainer(name, **case(name, steps=30))
+    order = torch.randperm(len(kept.data.x), generator=torch.Generator().manual_seed(5))
+    moved = make_trainer(name, **case(name, steps=30), order=order)
+    kept.run()
+    moved.run()
+    theirs = moved.method.state_dict()
+    for key, value in kept.method.state_dict().items():
+        other = theirs[key][order] if value.ndim and len(value) == len(order) else theirs[key]
+        assert torch.equal(value, other), key
+
+
+@pytest.fixture(scope="module")
+def continued(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every method stopped mid-epoch (and mid-stage) after 23 steps and continued in one new process."""
+    folder = tmp_path_factory.mktemp("continued")
+    for name in METHODS:
+        trainer = make_trainer(name, **case(name), folder=folder / name)
+        stop_after(trainer, 23)
+        trainer.save("last", 0.0)
+    script = "from tests.contract.continue_all import main; main()"
+    subprocess.run(
+        [sys.executable, "-c", script, str(folder), *METHODS], check=True, cwd=HERE.parent.parent, timeout=300
+    )
+    return folder
+
+
+def stop_after(trainer, steps: int) -> None:
+    """Leave the loop as a signal would, with the state that a checkpoint saves."""
+    from halfseen.trainer import Stopped
+
+    was = trainer.watcher.at
+
+    def at(step: int, total: int, stage: str) -> None:
+        was(step, total, stage)
+        if step >= steps:
+            trainer.signum = 15
+
+    trainer.watcher.at = at
+    with pytest.raises(Stopped):
+        trainer.run()
+    trainer.signum = 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_resume_is_exact(name: str, continued: Path) -> None:
+    """(d) saved, loaded in a new process, continued == uninterrupted, bit for bit."""
+    straight = make_trainer(name, **case(name), folder=continued / f"{name}-straight")
+    straight.run()
+    straight.save("last", 0.0)
+    one = checkpoint.load(continued / f"{name}-straight" / "checkpoints" / "last.pt")
+    two = checkpoint.load(continued / name / "checkpoints" / "last.pt")
+    assert_same(one, two)
+
+
+def assert_same(one: object, two: object, at: str = "") -> None:
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, two), at
+    elif isinstance(one, dict):
+        assert one.keys() == two.keys(), at
+        for k in one:
+            if k != "seconds":
+                assert_same(one[k], two[k], f"{at}/{k}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(two), at
+        for i, (a, b) in enumerate(zip(one, two, strict=True)):
+            assert_same(a, b, f"{at}/{i}")
+    else:
+        assert one == two, at
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "tests.contract.two_processes", str(folder), *METHODS]
+    subprocess.run(command, check=True, cwd=HERE.parent.parent, timeout=300)
+    return folder
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_processes_are_one(name: str, two_processes: Path) -> None:
+    """(e) at the same global batch, on a network without batch norm and dropout."""
+    single = make_trainer(name, **case(name, steps=12))
+    single.run()
+    states = [torch.load(two_processes / f"{name}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for key, value in single.method.state_dict().items():
+        assert torch.equal(states[0][key], states[1][key]), f"the processes differ in {key}"
+        torch.testing.assert_close(states[0][key], value, rtol=2e-4, atol=2e-5, msg=lambda m, k=key: f"{k}: {m}")
+
+
+def test_a_method_has_no_save_or_load_code() -> None:
+    for name in METHODS:
+        assert "state_dict" not in catalog.load(name).source.read_text(), name
+        assert issubclass(catalog.load(name).method, Method)

@@ -1,0 +1,27 @@
+"""One of two gloo processes under torchrun: trains every method on its share of the batch, and saves what it became."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from halfseen import distributed
+from tests.contract.cases import case
+from tests.toy import make_trainer
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    distributed.start(torch.device("cpu"))
+    rank, world = distributed.rank(), distributed.world()
+    assert world == 2
+    for name in sys.argv[2:]:
+        trainer = make_trainer(name, **case(name, steps=12), rank=rank, world=world)
+        trainer.run()
+        torch.save(trainer.method.state_dict(), folder / f"{name}-{rank}.pt")
+    distributed.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Small runs for tests: a trainer over toy data, without folder, command line or report."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from halfseen import catalog
+from halfseen.build import Facts, build, hidden_labels, policy_names, views
+from halfseen.config import with_settings
+from halfseen.data import ImageSet, Split, choose_split, open_data
+from halfseen.draws import Draws
+from halfseen.evaluate import Judge
+from halfseen.loader import Loader
+from halfseen.method import Plan
+from halfseen.trainer import Pace, Trainer
+
+
+class Silent:
+    """A watcher that remembers."""
+
+    def __init__(self) -> None:
+        self.log: list[dict[str, Any]] = []
+        self.evaluations: list[dict[str, Any]] = []
+
+    def logged(self, row: dict[str, Any]) -> None:
+        self.log.append({k: v for k, v in row.items() if k != "seconds"})
+
+    def evaluated(self, row: dict[str, Any]) -> None:
+        self.evaluations.append({k: v for k, v in row.items() if k != "seconds"})
+
+    def at(self, step: int, steps: int, stage: str) -> None:
+        pass
+
+
+def permuted(images: ImageSet, order: torch.Tensor) -> ImageSet:
+    """The same images under other ids: row order[i] holds what row i held."""
+    x, y, given = torch.empty_like(images.x), torch.empty_like(images.y), torch.empty_like(images.given)
+    x[order], y[order], given[order] = images.x, images.y, images.given
+    return replace(images, x=x, y=y, given=given)
+
+
+def make_trainer(
+    method: str,
+    *,
+    data: Any = "blobs",
+    steps: int = 40,
+    seed: int = 0,
+    net: str = "auto",
+    net_options: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
+    batch: tuple[int, int] = (16, 32),
+    labels_per_class: int = 4,
+    val: Any = "none",
+    policies: tuple[str, str] | None = None,
+    folder: Path | None = None,
+    pace: Pace | None = None,
+    rank: int = 0,
+    world: int = 1,
+    order: torch.Tensor | None = None,
+) -> Trainer:
+    images = data if isinstance(data, ImageSet) else open_data(data, progress=False)
+    entry = catalog.load(method)
+    split = choose_split(
+        images.y,
+        images.given,
+        num_labels=None,
+        labels_per_class=labels_per_class,
+        seed=seed,
+        val=val,
+        include_labelled_in_unlabelled=entry.method.labelled_in_unlabelled,
+    )
+    if order is not None:
+        images = permuted(images, order)
+        split = Split(order[split.labelled], order[split.unlabelled], order[split.val])
+    facts = Facts.of(images, split)
+    device = torch.device("cpu")
+    torch.manual_seed(seed)
+    draws = Draws.seeded(seed, device, rank, world)
+    if net == "auto":
+        net = "mlp" if not images.is_images else "small"
+    built = build(
+        entry,
+        with_settings(entry.config(), settings or {}, "method"),
+        facts,
+        net=net,
+        net_options=net_options or {},
+        policies=policies or policy_names(entry, images.shape, "auto", "auto"),
+        device=device,
+        draws=draws,
+    )
+    torch.manual_seed(seed + 1 + rank)
+    seen, truth = hidden_labels(images, split)
+    parts = {"test": (images.test_x, images.test_y)}
+    if len(split.val):
+        parts["val"] = (images.x[split.val], images.y[split.val])
+    return Trainer(
+        built,
+        Plan(steps, len(split.labelled), len(split.unlabelled), batch),
+        Loader(images, split, seen, device, rank, world),
+        truth,
+        draws,
+        Judge(parts, views(facts, device, draws)("none"), device),
+        seed=seed,
+        pace=pace or Pace(log_every=10, eval_every=20, save_every=1e9),
+        watcher=Silent(),
+        folder=folder,
+    )
