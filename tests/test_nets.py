@@ -354,6 +354,9 @@ def bare(classes, shape):
 
 def word(classes, shape):
     return "net"
+
+def shapeless(classes):
+    return bare(classes, (4,))
 """
 
 
@@ -374,6 +377,7 @@ def test_a_net_from_a_users_file_and_from_a_factory(tmp_path):
         ("", "say which function"),
         (":bare", "no features and no head and no num_features"),
         (":word", "is a str"),
+        (":shapeless", "must accept classes=, shape= and its options: .* 'shape'"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path, end, sentence):

@@ -53,6 +53,10 @@ def make_net(name: str | Factory, *, classes: int, shape: tuple[int, ...], **opt
         if option not in known and not _takes_any(factory):
             end = nearest(option, known) if known else "it has no options"
             raise UserError(f"net {called!r} has no option {option!r}: {end}")
+    try:
+        inspect.signature(factory).bind(classes=classes, shape=shape, **options)
+    except TypeError as error:
+        raise UserError(f"net {called!r} must accept classes=, shape= and its options: {error}") from None
     net = factory(classes=classes, shape=tuple(shape), **options)
     return _checked(net, called)
 
