@@ -1,18 +1,17 @@
-"""Arrays, tensors, .npz files and map-style data sets, in any usual layout, made into an ImageSet."""
+"""Arrays, tensors and .npz files, in any usual layout, made into an ImageSet."""
 
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from halfseen.data.images import picture_to_array, resize_all
-from halfseen.data.sets import ImageSet, check_set, measure, natural
+from halfseen.data.images import resize_all
+from halfseen.data.sets import ImageSet, check_set, measure, natural, tensor_of
 from halfseen.errors import UserError, nearest
 
 Array = NDArray[Any]
@@ -25,11 +24,6 @@ PARTS = {  # names that a part's arrays go by
     "val_y": ("y_val", "val_y", "Y_val"),
     "classes": ("classes", "names"),
 }
-
-
-class MapStyle(Protocol):
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> object: ...
 
 
 def open_npz(path: Path, **settings: Any) -> ImageSet:
@@ -92,59 +86,6 @@ def from_arrays(
     )
 
 
-def from_map_style(
-    train: MapStyle, test: MapStyle | None = None, *, name: str = "dataset", **settings: Any
-) -> ImageSet:
-    """From data sets of (PIL image or array, int), or of Hugging Face's rows {"image": ..., "label": ...}."""
-    arrays: dict[str, object] = {}
-    for part, rows in (("", train), ("test_", test)):
-        if rows is not None:
-            arrays[f"{part}x"], arrays[f"{part}y"] = _collect(rows, f"{name} {part}".strip("_ "), settings)
-    names = getattr(train, "classes", None) or _feature_names(train)
-    if names and len(names) > int(np.max(arrays["y"])):  # type: ignore[call-overload]  # object, filled above
-        arrays["classes"] = [str(c) for c in names]
-    return from_arrays(arrays, name=name, **settings)
-
-
-def _collect(rows: MapStyle, name: str, settings: Mapping[str, Any]) -> tuple[Array, Array]:
-    pictures, labels = [], []
-    for index in range(len(rows)):
-        image, label = _pair(rows[index], name, index)
-        if isinstance(image, Image.Image):
-            image = picture_to_array(image, settings.get("size"), settings.get("channels"))
-        pictures.append(np.asarray(image))
-        labels.append(-1 if label is None else label)
-    shapes = {p.shape for p in pictures}
-    if len(shapes) > 1:
-        depth = settings.get("channels") or (3 if any(len(s) == 3 and 3 in (s[0], s[-1]) for s in shapes) else 1)
-        side = settings.get("size") or (32, 32)
-        pictures = [pixels(p[None], name, side, depth).numpy()[0] for p in pictures]
-    if not pictures:
-        raise UserError(f"{name} holds no images: give at least two classes of them.")
-    return np.stack(pictures), np.asarray(labels)
-
-
-def _pair(row: object, name: str, index: int) -> tuple[Any, Any]:
-    if isinstance(row, Mapping):
-        images = [k for k in ("image", "img", "pixel_values", "x") if k in row]
-        labels = [k for k in ("label", "labels", "fine_label", "y") if k in row]
-        if images:
-            return row[images[0]], row[labels[0]] if labels else None
-        raise UserError(f"{name} has the columns {', '.join(map(str, row))}: name the one with the pictures 'image'.")
-    if isinstance(row, Sequence) and not isinstance(row, str) and len(row) >= 2:
-        return row[0], row[1]
-    raise UserError(f"{name}[{index}] is no pair (image, label): give a data set whose rows are such pairs.")
-
-
-def _feature_names(rows: object) -> Sequence[str] | None:
-    features = getattr(rows, "features", None)
-    if isinstance(features, Mapping):
-        for key in ("label", "labels", "fine_label"):
-            if key in features:
-                return getattr(features[key], "names", None)
-    return None
-
-
 def _named(source: Mapping[str, object] | Sequence[object], name: str) -> dict[str, Any]:
     if not isinstance(source, Mapping):
         if len(source) not in (2, 4):
@@ -162,7 +103,13 @@ def _named(source: Mapping[str, object] | Sequence[object], name: str) -> dict[s
     return parts
 
 
-def pixels(values: object, name: str, size: tuple[int, int] | None = None, channels: int | None = None) -> Tensor:
+def pixels(
+    values: object,
+    name: str,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    scale: float | None = None,
+) -> Tensor:
     """uint8 [N, c, h, w] from pictures in any usual layout and number format, or float32 [N, d] from vectors."""
     channels_first = isinstance(values, Tensor)
     array: Array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
@@ -174,8 +121,8 @@ def pixels(values: object, name: str, size: tuple[int, int] | None = None, chann
             f"{name} has nan or infinite values in {len(rows)} rows, the first being {rows[0]}: mend or drop them."
         )
     if array.ndim == 2:
-        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-    array = _bytes(array, name)
+        return tensor_of(array.astype(np.float32, copy=False))
+    array = _bytes(array, name, pixel_scale(array, name) if scale is None else scale)
     if array.ndim == 3:
         array = array[:, None]
     elif array.ndim == 4:
@@ -185,28 +132,36 @@ def pixels(values: object, name: str, size: tuple[int, int] | None = None, chann
         raise UserError(
             f"{name} has the shape {array.shape}: give [N,h,w], [N,h,w,c], [N,c,h,w] (c 1, 3 or 4) or [N,d]."
         )
-    return torch.from_numpy(resize_all(array, size, channels))
+    return tensor_of(resize_all(array, size, channels))
 
 
-def _bytes(array: Array, name: str) -> NDArray[np.uint8]:
-    """Pictures in 8 bits: floats in [0, 1] and 16-bit greys are scaled, nothing is clipped."""
+def pixel_scale(array: Array, name: str) -> float:
+    """What the pixels are multiplied by to lie in 0..255: nothing is clipped, and a set has one scale."""
     if array.dtype == np.uint8:
-        same: NDArray[np.uint8] = array
-        return same
+        return 1
+    if array.dtype == np.bool_:
+        return 255
     low, high = (array.min(), array.max()) if array.size else (0, 0)
     if low < 0:
         raise UserError(f"{name} has negative pixels ({low:g}): give pictures as 0..255 or as floats in [0, 1].")
-    scale: float | None = None
-    if array.dtype == np.bool_ or (array.dtype.kind == "f" and high <= 1):
-        scale = 255
-    elif high <= 255 and array.dtype != np.uint16:
-        scale = 1
-    elif high <= 65535 and array.dtype.kind in "ui":
-        scale = 1 / 257
-    if scale is not None:
-        eight: NDArray[np.uint8] = np.rint(array * np.float32(scale)).astype(np.uint8)
-        return eight
+    if array.dtype.kind == "f" and high <= 1:
+        return 255
+    if high <= 255 and array.dtype != np.uint16:
+        return 1
+    if high <= 65535 and array.dtype.kind in "ui":
+        return 1 / 257
     raise UserError(f"{name} has pixels up to {high:g}: give pictures as 0..255 or as floats in [0, 1].")
+
+
+def _bytes(array: Array, name: str, scale: float) -> NDArray[np.uint8]:
+    if array.dtype == np.uint8:
+        return np.asarray(array, np.uint8)
+    scaled: Array = np.rint(array * np.float32(scale))
+    if array.size and not (scaled.min() >= 0 and scaled.max() <= 255):
+        raise UserError(
+            f"{name} has pixels up to {array.max():g}, other rows are smaller by far: give all in one scale."
+        )
+    return np.asarray(scaled, np.uint8)
 
 
 def _side(x: Tensor) -> tuple[int, int] | None:
@@ -267,4 +222,4 @@ def _numbers(y: Array, classes: tuple[str, ...], name: str, hidden_allowed: bool
         raise UserError(
             f"{name} has {int((numbers < 0).sum())} rows without a label, which cannot be tested: leave them out."
         )
-    return torch.from_numpy(np.ascontiguousarray(numbers, dtype=np.int64))
+    return tensor_of(numbers.astype(np.int64))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 VERSION = 1  # of what this file computes: part of the key of every cache
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no others: some of Pillow's start programs
@@ -16,6 +16,15 @@ EXTENSIONS = frozenset(
 )
 MAX_PIXELS = 89_478_485  # Pillow's own bound: more than this in one picture is taken for a decompression bomb
 ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -54,10 +63,7 @@ def header(source: Path | bytes) -> tuple[tuple[int, int], bool]:
     """((height, width) as it will be seen, is it colour?) without decoding the pixels."""
     try:
         with _open(source) as picture:
-            width, height = picture.size
-            if _orientation(picture) in (5, 6, 7, 8):  # EXIF: stored lying on its side
-                width, height = height, width
-            return (height, width), _is_colour(picture)
+            return seen_as(picture)
     except BadImageError:
         raise
     except Exception as error:
@@ -87,10 +93,19 @@ def _reason(source: Path | bytes, error: Exception) -> str:
     return f"damaged ({error or type(error).__name__})"
 
 
+def seen_as(picture: Image.Image) -> tuple[tuple[int, int], bool]:
+    """((height, width), is it colour?) of an opened picture, upright."""
+    width, height = picture.size
+    if _orientation(picture) in (5, 6, 7, 8):  # stored lying on its side
+        width, height = height, width
+    return (height, width), _is_colour(picture)
+
+
 def _orientation(picture: Image.Image) -> int:
     if picture.format == "JPEG" and not picture.info.keys() & {"exif", "xmp"}:
         return 1  # nothing to parse, which is a tenth of the time of a small picture
-    return int(picture.getexif().get(ORIENTATION, 1))
+    turned = picture.getexif().get(ORIENTATION, 1)
+    return turned if turned in TURNS else 1
 
 
 def _is_colour(picture: Image.Image) -> bool:
@@ -103,10 +118,11 @@ def _is_colour(picture: Image.Image) -> bool:
 def picture_to_array(picture: Image.Image, size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
     """An opened picture (the first frame of several) as uint8 [h, w, c]: upright, on white where it is transparent."""
     colour = _is_colour(picture) if channels is None else channels == 3
-    if _orientation(picture) != 1:
-        picture = ImageOps.exif_transpose(picture)
+    turned = _orientation(picture)
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         picture = _eight_bits(picture)
+    if turned != 1:
+        picture = picture.transpose(TURNS[turned])
     if picture.mode == "1":
         picture = picture.convert("L")
     if "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info:
@@ -128,7 +144,7 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
         values = np.nan_to_num((values - low) * (255 / (high - low) if high > low else 0))
-    elif picture.mode != "I" or values.max() > 255:  # Pillow reads 16-bit PGM as "I"
+    elif picture.mode != "I" or picture.format is not None or values.max() > 255:  # Pillow reads 16-bit PGM as "I"
         values = values / 257
     return Image.fromarray(np.rint(values).astype(np.uint8))
 

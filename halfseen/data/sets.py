@@ -2,10 +2,14 @@
 
 import hashlib
 import re
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from halfseen.errors import UserError
@@ -91,6 +95,14 @@ def measure(x: Tensor) -> tuple[Tensor, Tensor]:
         std, mean = torch.std_mean(rows.double(), dim=0, correction=0)
     std = torch.where(std < 1e-6, torch.ones_like(std), std)  # a channel that never changes must not become infinite
     return mean.float(), std.float()
+
+
+def tensor_of(array: NDArray[Any]) -> Tensor:
+    """The contiguous array as a tensor, without a copy where there is one; torch's warning about arrays that may not be
+    written to (memory-mapped ones) says nothing here, since a set is only read."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not writable")
+        return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:

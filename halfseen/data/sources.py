@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from halfseen.data import toy
-from halfseen.data.arrays import MapStyle, from_arrays, from_map_style, open_npz, pixels
+from halfseen.data.arrays import from_arrays, open_npz, pixels
 from halfseen.data.folders import open_folder
+from halfseen.data.hub import open_hub
+from halfseen.data.mapstyle import MapStyle, from_map_style
+from halfseen.data.named import open_named
+from halfseen.data.published import PUBLISHED
 from halfseen.data.sets import ImageSet
 from halfseen.errors import UserError, nearest
 
@@ -17,7 +21,7 @@ MADE: dict[str, Callable[[], ImageSet]] = {  # sets that need no files of the us
     "two-spirals": toy.open_two_spirals,
     "blobs": toy.open_blobs,
 }
-NAMES = tuple(MADE)
+NAMES = (*MADE, *PUBLISHED)
 
 Source = str | Path | Sequence[object] | Mapping[str, object] | MapStyle
 
@@ -38,6 +42,10 @@ def open_data(
     settings: dict[str, Any] = {"size": side, "channels": channels, "flip": flip}
     if isinstance(source, str) and source in MADE:
         return _adapt(MADE[source](), side, channels, flip)
+    if isinstance(source, str) and source in PUBLISHED:
+        return _adapt(open_named(source, Path(root).expanduser() if root else None), side, channels, flip)
+    if isinstance(source, str) and source.startswith("hf:"):
+        return open_hub(source.removeprefix("hf:"), **settings)
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         if path.is_dir():
