@@ -13,7 +13,6 @@ Schedules are named in text, so that a run's config can say them and `--set meth
 p is the progress through the stage, in [0, 1].
 """
 
-import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import torch
 from torch import nn
 
 from halfseen.errors import UserError, nearest
+from halfseen.parts import ramps
 
 Schedule = Callable[[float], float]
 
@@ -53,11 +53,11 @@ def _constant() -> Schedule:
 
 
 def _cos(ratio: float = 1.0) -> Schedule:
-    return lambda p: (1 + math.cos(math.pi * p / ratio)) / 2
+    return lambda p: ramps.cosine(p, ratio)
 
 
 def _cos716() -> Schedule:
-    return lambda p: math.cos(7 * math.pi * p / 16)
+    return lambda p: ramps.cosine_7_16(p, 1)
 
 
 def _linear() -> Schedule:
@@ -66,16 +66,11 @@ def _linear() -> Schedule:
 
 def te_fall(progress: float, down: float) -> float:
     """exp(-(d/2)^2/50) with d = 50 at the end of training and 0 where its last `down` begins."""
-    d = max(0.0, 50 * (progress - (1 - down)) / down) if down > 0 else 0.0
-    return math.exp(-((d / 2) ** 2) / 50)
+    return ramps.te_rampdown(50 * progress / down, 50 / down, 50) if down > 0 else 1.0
 
 
 def _te(up: float = 80 / 300, down: float = 50 / 300) -> Schedule:
-    def factor(p: float) -> float:
-        rise = math.exp(-5 * (1 - min(p, up) / up) ** 2) if up > 0 else 1.0
-        return rise * te_fall(p, down)
-
-    return factor
+    return lambda p: ramps.exp_rampup(p, up) * te_fall(p, down)
 
 
 def _steps(*drops: tuple[float, float]) -> Schedule:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from halfseen import catalog
@@ -14,7 +15,7 @@ from halfseen.draws import Draws
 from halfseen.evaluate import Judge
 from halfseen.loader import Loader
 from halfseen.method import Plan
-from halfseen.trainer import Pace, Trainer
+from halfseen.trainer import Pace, Stopped, Trainer
 
 
 class Silent:
@@ -107,3 +108,34 @@ def make_trainer(
         watcher=Silent(),
         folder=folder,
     )
+
+
+def stop_after(trainer: Trainer, steps: int) -> None:
+    """Leave the loop as a signal would, with the state that a checkpoint saves."""
+    was = trainer.watcher.at
+
+    def at(step: int, total: int, stage: str) -> None:
+        was(step, total, stage)
+        if step >= steps:
+            trainer.signum = 15
+
+    trainer.watcher.at = at
+    with pytest.raises(Stopped):
+        trainer.run()
+    trainer.signum = 0
+
+
+def assert_same(one: object, two: object, at: str = "") -> None:
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, two), at
+    elif isinstance(one, dict):
+        assert one.keys() == two.keys(), at
+        for k in one:
+            if k != "seconds":
+                assert_same(one[k], two[k], f"{at}/{k}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(two), at
+        for i, (a, b) in enumerate(zip(one, two, strict=True)):
+            assert_same(a, b, f"{at}/{i}")
+    else:
+        assert one == two, at

@@ -13,7 +13,7 @@ from halfseen import catalog, checkpoint
 from halfseen.method import Method
 from halfseen.trainer import part_of, phases
 from tests.contract.cases import case
-from tests.toy import make_trainer
+from tests.toy import assert_same, make_trainer, stop_after
 
 METHODS = catalog.names()
 HERE = Path(__file__).parent
@@ -113,23 +113,6 @@ def continued(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def stop_after(trainer, steps: int) -> None:
-    """Leave the loop as a signal would, with the state that a checkpoint saves."""
-    from halfseen.trainer import Stopped
-
-    was = trainer.watcher.at
-
-    def at(step: int, total: int, stage: str) -> None:
-        was(step, total, stage)
-        if step >= steps:
-            trainer.signum = 15
-
-    trainer.watcher.at = at
-    with pytest.raises(Stopped):
-        trainer.run()
-    trainer.signum = 0
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_resume_is_exact(name: str, continued: Path) -> None:
     """(d) saved, loaded in a new process, continued == uninterrupted, bit for bit."""
@@ -139,22 +122,6 @@ def test_resume_is_exact(name: str, continued: Path) -> None:
     one = checkpoint.load(continued / f"{name}-straight" / "checkpoints" / "last.pt")
     two = checkpoint.load(continued / name / "checkpoints" / "last.pt")
     assert_same(one, two)
-
-
-def assert_same(one: object, two: object, at: str = "") -> None:
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, two), at
-    elif isinstance(one, dict):
-        assert one.keys() == two.keys(), at
-        for k in one:
-            if k != "seconds":
-                assert_same(one[k], two[k], f"{at}/{k}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(two), at
-        for i, (a, b) in enumerate(zip(one, two, strict=True)):
-            assert_same(a, b, f"{at}/{i}")
-    else:
-        assert one == two, at
 
 
 @pytest.fixture(scope="module")
