@@ -55,9 +55,9 @@ def from_arrays(
     tensors: dict[str, Tensor] = {"x": x, "y": _numbers(raw["y"], classes, name, hidden_allowed=True)}
     for part in ("test", "val"):
         if f"{part}_x" in parts:
-            tensors[f"{part}_x"] = pixels(
-                parts[f"{part}_x"], f"{name}: {part}_x", size or _side(x), channels or _depth(x)
-            )
+            same_kind = getattr(parts["x"], "dtype", None) == getattr(parts[f"{part}_x"], "dtype", None)
+            scale = pixel_scale(_array(parts["x"]), name) if same_kind and x.ndim == 4 else None
+            tensors[f"{part}_x"] = pixels(parts[f"{part}_x"], f"{name}: {part}_x", size, channels, scale)
             tensors[f"{part}_y"] = _numbers(raw[f"{part}_y"], classes, f"{name}: {part}_y", hidden_allowed=False)
             if tensors[f"{part}_x"].shape[1:] != x.shape[1:]:
                 raise UserError(
@@ -112,7 +112,7 @@ def pixels(
 ) -> Tensor:
     """uint8 [N, c, h, w] from pictures in any usual layout and number format, or float32 [N, d] from vectors."""
     channels_first = isinstance(values, Tensor)
-    array: Array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = _array(values)
     if array.dtype.kind not in "uifb":
         raise UserError(f"{name} holds {array.dtype} and not numbers: give an array of pixels or features.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -164,17 +164,13 @@ def _bytes(array: Array, name: str, scale: float) -> NDArray[np.uint8]:
     return np.asarray(scaled, np.uint8)
 
 
-def _side(x: Tensor) -> tuple[int, int] | None:
-    return (x.shape[2], x.shape[3]) if x.ndim == 4 else None
-
-
-def _depth(x: Tensor) -> int | None:
-    return x.shape[1] if x.ndim == 4 else None
+def _array(values: object) -> Array:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def _labels(values: object, name: str) -> Array:
     """One label per row, as given: int64 with -1, or str with "" for the unknown ones."""
-    array: Array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = _array(values)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:

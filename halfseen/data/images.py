@@ -15,6 +15,7 @@ EXTENSIONS = frozenset(
     (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm", ".pnm")
 )
 MAX_PIXELS = 89_478_485  # Pillow's own bound: more than this in one picture is taken for a decompression bomb
+ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -125,7 +126,7 @@ def picture_to_array(picture: Image.Image, size: tuple[int, int] | None, channel
         picture = picture.transpose(TURNS[turned])
     if picture.mode == "1":
         picture = picture.convert("L")
-    if "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info:
+    if picture.mode in ALPHA or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)

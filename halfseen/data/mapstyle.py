@@ -94,7 +94,8 @@ def _look(image: object) -> tuple[tuple[int, int], bool]:
 def _check_rows(rows: object, name: str) -> None:
     if not (hasattr(rows, "__len__") and hasattr(rows, "__getitem__")):
         raise UserError(
-            f"{name} is a {type(rows).__name__}: give a folder, a name, arrays, or a data set with a length and numbered rows."
+            f"{name} is a {type(rows).__name__}: give a folder, a name, arrays, or a data set with len() and rows by "
+            "number."
         )
 
 

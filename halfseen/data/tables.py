@@ -55,7 +55,7 @@ def _rows(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     first = text.lstrip().split("\n", 1)[0]
     # the delimiter that splits the header line into most cells; a comma when none does
     delimiter = max((",", ";", "\t"), key=lambda d: (first.count(d), d == ","))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     rows: list[tuple[int, list[str]]] = []
     try:
         for row in reader:
