@@ -70,12 +70,13 @@ def equalise(x: Tensor, amount: Tensor) -> Tensor:
 def histogram(x: Tensor) -> Tensor:
     """[n, c, 256] int64."""
     n, c, h, w = x.shape
+    first = torch.arange(n * c, dtype=torch.int32, device=x.device)[:, None] * 256
+    places = (x.reshape(n * c, h * w).int() + first).flatten()
     if x.device.type == "cpu":
-        first = torch.arange(n * c, dtype=torch.int32)[:, None] * 256
-        return torch.bincount((x.reshape(n * c, h * w).int() + first).flatten(), minlength=n * c * 256).view(n, c, 256)
-    # bincount would make the host wait for the device
-    values = x.flatten(2).long()
-    return torch.zeros(n, c, 256, dtype=torch.int64, device=x.device).scatter_add_(2, values, torch.ones_like(values))
+        return torch.bincount(places, minlength=n * c * 256).view(n, c, 256)
+    places = places.long()  # bincount would make the host wait for the device
+    count = torch.zeros(n * c * 256, dtype=torch.int64, device=x.device)
+    return count.scatter_add_(0, places, torch.ones_like(places)).view(n, c, 256)
 
 
 def invert(x: Tensor, amount: Tensor) -> Tensor:

@@ -89,8 +89,9 @@ class CTAugment(nn.Module):
         """A view as strong as the rates allow, with a hole. [n, c, h, w] uint8 -> float32."""
         n = len(x)
         op = self._ops(x)
-        noise = self.draws.gumbel(n, self.depth, BINS).to(x.device, non_blocking=True)
-        chosen = (self.weights().log()[op] + noise).argmax(2)  # [n, depth] a bin by weight
+        share = self.draws.uniform(n, self.depth).to(x.device, non_blocking=True).double()
+        reach = self._on(x, self.weights()).double().cumsum(1)[op]  # [n, depth, BINS]
+        chosen = (reach <= (share[..., None] * reach[..., -1:])).sum(2)  # [n, depth] a bin by weight
         return self._view(x, op, chosen, self.after)
 
     @torch.no_grad()
@@ -115,7 +116,8 @@ class CTAugment(nn.Module):
         With several processes give either the records and omegas of all of them, or `add_up`, which returns the sum of
         a tensor over the processes; both give every process the same rates.
         """
-        count, total = self.tally(record, omega) if add_up is None else add_up(self.tally(record, omega))
+        tally = self.tally(record, omega)
+        count, total = self._on(self.rates, tally if add_up is None else add_up(tally))
         kept = self.decay**count
         mean = total / count.clamp_min(1)
         self.rates.copy_(kept * self.rates + (1 - kept) * mean)
@@ -143,5 +145,5 @@ class CTAugment(nn.Module):
 
         return self.finish(run_steps((*self.before, chain, *after), x, self.draws, self.fill), x, self.draws)
 
-    def _on(self, x: Tensor, state: Tensor) -> Tensor:
-        return state.to(x.device, non_blocking=True)
+    def _on(self, x: Tensor, values: Tensor) -> Tensor:
+        return values.to(x.device, non_blocking=True)

@@ -25,6 +25,10 @@ class Step(Protocol):
 
 
 def run_steps(steps: Sequence[Step], x: Tensor, draws: Draws, fill: int) -> Tensor:
+    if x.dtype != torch.uint8:
+        raise TypeError(
+            f"views are made of raw uint8 images, not of {x.dtype}; normalising is the view's own last step"
+        )
     pending: Pending | None = None
     for step in steps:
         x, pending = step(x, pending, draws)
