@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from dataclasses import dataclass, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,6 +54,9 @@ def load(name: str) -> Entry:
         raise UserError(
             f"{module.__file__} must hold one dataclass Config and one subclass of Method, not {len(found)}"
         )
+    bare = [f.name for f in fields(config) if f.default is MISSING and f.default_factory is MISSING]
+    if bare:
+        raise UserError(f"{module.__file__}: Config.{bare[0]} has no default; give every setting one")
     return Entry(Path(name).stem, config, found[0], Path(str(module.__file__)))
 
 

@@ -1,5 +1,6 @@
 """Files that are whole or not there: each is written beside its place, flushed to disk, then renamed onto it."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -13,16 +14,17 @@ from halfseen.errors import UserError
 
 def write_bytes(path: Path, payload: bytes) -> None:
     """Write, fsync, rename; so that a reader, or a crash, never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "wb") as f:
             f.write(payload)
             f.flush()
             os.fsync(f.fileno())
         os.replace(beside, path)
     except OSError as e:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise UserError(
             f"{path} could not be written ({e.strerror or e}); free some space or choose another --out"
         ) from e
@@ -39,16 +41,17 @@ def write_json(path: Path, thing: Any) -> None:
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """One file with everything in `state`: tensors, numbers, strings, lists and dicts."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "wb") as f:
             torch.save(state, f)
             f.flush()
             os.fsync(f.fileno())
         os.replace(beside, path)
     except (OSError, RuntimeError) as e:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise UserError(f"the checkpoint {path} could not be written ({e}); free some space and add --resume") from e
 
 

@@ -66,7 +66,7 @@ class Evaluate:
     """Folder of the named sets' files."""
     device: str = "cpu"
     json: bool = False
-    """Print everything as JSON."""
+    """Print the scores as JSON, and nothing else."""
 
     def __call__(self) -> None:
         from halfseen.report.terminal import evaluate
@@ -80,8 +80,9 @@ class Predict:
 
     run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
     images: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="IMAGES")]]
-    """A folder of images, or one image."""
-    out: Path = Path("predictions.csv")
+    """A folder of images (with those below it), one image, or an .npz file with an array x."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("predictions.csv")
+    """The csv to write; a file that exists is not replaced."""
     all_probabilities: bool = False
     """Also a column for every class."""
     device: str = "cpu"
@@ -150,6 +151,9 @@ COMMANDS: dict[str, type[Any]] = {c.__name__.lower(): c for c in (Demo, Train, E
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; a mistake of the user's ends in one sentence and exit code 2."""
     args = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file name that the terminal cannot show must not end the command
+            stream.reconfigure(errors="backslashreplace")
     try:
         dispatch(args)
     except UserError as e:
@@ -198,11 +202,17 @@ def dispatch(args: list[str]) -> None:
 
 def parse(command: str, args: list[str]) -> Any:
     """The command with its options; what tyro has to say about a mistake becomes a sentence."""
-    kind = tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[COMMANDS[command]]]  # type: ignore[index]  # a marker
+    markers = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, args=gather_set(args), prog=f"halfseen {command}", use_underscores=False)
+            return tyro.cli(
+                COMMANDS[command],
+                args=gather_set(args),
+                prog=f"halfseen {command}",
+                use_underscores=False,
+                config=markers,
+            )
     except SystemExit as e:
         if not e.code:
             raise

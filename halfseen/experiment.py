@@ -59,7 +59,10 @@ def run(data: Any, settings: Settings, out: Path | None, resume: bool) -> Result
         folder = Folder.open(out)
         data, settings = resumed(folder, data, settings)
         if folder.finished:
-            return Result(folder.path, folder.read("metrics.json"))
+            metrics = folder.read("metrics.json")
+            display = Display(settings.quiet or distributed.outside_rank() > 0)
+            display.say(f"{folder.path} is finished already, nothing is left to do. {summary_lines(metrics)}")
+            return Result(folder.path, metrics)
     elif out is not None and out.exists():
         Folder.create(out)  # refuses a folder that holds something, before the data are read
     return Session(data, settings, out, resume).run()
@@ -198,7 +201,13 @@ class Session:
 
     def run(self) -> Result:
         if self.resume:
-            steps = self.folder.read("config.json")["steps"]
+            config = self.folder.read("config.json")
+            if config["fingerprint"] != self.images.fingerprint():
+                raise UserError(
+                    f"the images or labels of {self.data_name} have changed since {self.folder.path} began, so it cannot "
+                    "go on; put them back, or start anew with another --out"
+                )
+            steps = config["steps"]
             trainer = self.trainer(steps, self.folder.path)
             last = self.folder.path / "checkpoints" / "last.pt"
             if last.is_file():

@@ -34,7 +34,7 @@ class Settings:
     """Labels to keep in all; the other images count as unlabelled."""
     labels_per_class: Int = None
     balanced: bool = True
-    """Draw as many labels from every class (otherwise in proportion)."""
+    """Draw as many labels from every class; --no-balanced: in proportion to the classes."""
     split_seed: int = 0
     """Which labels are drawn; --seed chooses everything else."""
     val: str = "auto"
@@ -82,7 +82,7 @@ class Settings:
     tensorboard: bool = False
     """Also write TensorBoard events into the run folder (extra: tensorboard)."""
     report: bool = True
-    """Write report.html into the run folder at the end."""
+    """Write report.html into the run folder at the end; --no-report: do not."""
     quiet: bool = False
 
     def __post_init__(self) -> None:
