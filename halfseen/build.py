@@ -13,6 +13,8 @@ from halfseen.data import ImageSet, Split
 from halfseen.draws import Draws
 from halfseen.method import Method, Task, View
 from halfseen.nets import make_net
+from halfseen.nets.net import Net
+from halfseen.parts.synced_norm import with_synced_norms
 
 SMALL_SIDE = 40  # pixels; pictures up to here go to `small` unless a network is named
 
@@ -88,11 +90,13 @@ def build(
 ) -> Method[Any]:
     """A fresh method on the device. Its networks start from torch's random state, so seed that first."""
 
-    def fresh(**more: Any) -> nn.Module:
+    def fresh(**more: Any) -> Net:
         made = make_net(net, classes=len(facts.classes), shape=facts.shape, **{**more, **net_options})
+        if draws.world > 1:
+            with_synced_norms(made)
         made.to(device)
         if len(facts.shape) == 3:
-            made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
+            made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's annotations
         if compiled:
             made.compile()
         return made

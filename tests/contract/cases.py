@@ -7,6 +7,16 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "fixmatch": {"settings": {"tau": 0.5}},
 }
 
+# pictures, random views and batch norm, without dropout
+PICTURES: dict[str, Any] = {
+    "data": "digits",
+    "net": "small",
+    "net_options": {"width": 8},
+    "settings": {"tau": 0.2},
+    "steps": 6,
+    "policies": ("fm", "ra"),
+}
+
 
 def case(name: str, **more: Any) -> dict[str, Any]:
     """Arguments of `make_trainer`: blobs and an mlp without dropout or batch norm, whose terms start within 40 steps."""

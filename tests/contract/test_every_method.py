@@ -12,7 +12,7 @@ import torch
 from halfseen import catalog, checkpoint
 from halfseen.method import Method
 from halfseen.trainer import part_of, phases
-from tests.contract.cases import case
+from tests.contract.cases import PICTURES, case
 from tests.toy import assert_same, make_trainer, stop_after
 
 METHODS = catalog.names()
@@ -142,6 +142,16 @@ def test_two_processes_are_one(name: str, two_processes: Path) -> None:
     for key, value in single.method.state_dict().items():
         assert torch.equal(states[0][key], states[1][key]), f"the processes differ in {key}"
         torch.testing.assert_close(states[0][key], value, rtol=2e-4, atol=2e-5, msg=lambda m, k=key: f"{k}: {m}")
+
+
+def test_two_processes_are_one_on_pictures(two_processes: Path) -> None:
+    """Random views, and batch norm over the rows of both."""
+    single = make_trainer("fixmatch", **PICTURES)
+    single.run()
+    states = [torch.load(two_processes / f"pictures-{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for key, value in single.method.state_dict().items():
+        assert torch.equal(states[0][key], states[1][key]), f"the processes differ in {key}"
+        torch.testing.assert_close(states[0][key], value, rtol=2e-3, atol=2e-4, msg=lambda m, k=key: f"{k}: {m}")
 
 
 def test_a_method_has_no_save_or_load_code() -> None:

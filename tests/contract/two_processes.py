@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from halfseen import distributed
-from tests.contract.cases import case
+from tests.contract.cases import PICTURES, case
 from tests.toy import make_trainer
 
 
@@ -20,6 +20,9 @@ def main() -> None:
         trainer = make_trainer(name, **case(name, steps=12), rank=rank, world=world)
         trainer.run()
         torch.save(trainer.method.state_dict(), folder / f"{name}-{rank}.pt")
+    trainer = make_trainer("fixmatch", **PICTURES, rank=rank, world=world)
+    trainer.run()
+    torch.save(trainer.method.state_dict(), folder / f"pictures-{rank}.pt")
     distributed.stop()
 
 
