@@ -15,7 +15,6 @@ from halfseen.augment.colour import KERNELS, TABLES
 from halfseen.augment.geometry import Pending, settle, warp
 
 SHARED = Path(os.environ.get("HALFSEEN_SHARED", Path(__file__).parents[2] / "shared" / "data"))
-LEVELS = 2  # how far a value may be from Pillow's
 AMOUNTS = {
     "identity": [0.0],
     "rotate": [-30.0, -17.3, -3.0, 0.0, 6.0, 12.5, 30.0, 45.0],
@@ -159,7 +158,10 @@ def test_as_pillow(op: str) -> None:
             rounding = on_the_frame(op, amounts, h, w)
             assert rounding.float().mean() < 0.02, "hardly any pixel may be excused"
             away[rounding] = 0
-        assert away.max() <= LEVELS, f"{op} on {kind} {c}x{h}x{w}: {away.max()} levels away from Pillow"
+        # Pillow truncates sums that may come out as 98.9999 where 99 is meant; everything else is exact
+        assert away.max() <= (1 if op in GEOMETRIC else 0), (
+            f"{op} on {kind} {c}x{h}x{w}: {away.max()} levels away from Pillow"
+        )
 
 
 def test_all_ops_are_compared() -> None:
@@ -223,6 +225,26 @@ def test_pixels_are_resampled_before_an_op_that_needs_them() -> None:
     for image, out in zip(x, view, strict=True):
         turned = warp(image[None], matrices(ops[:1, 0], amounts[:1, 0], 32, 32), 0)[0]
         assert torch.equal(from_pillow(ImageOps.equalize(to_pillow(turned))), out)
+
+
+def test_the_frame_is_closed_on_the_left_and_open_on_the_right() -> None:
+    """A source at exactly 0 is inside and one at exactly w outside, as in Pillow."""
+    x = pictures("random", 1, 32, 32)
+    for op in ("translate_x", "translate_y"):
+        for amount in (0.5, -0.5):
+            amounts = torch.full((len(x),), amount)
+            views = ours(op, x, amounts, 90, grouped=True)
+            for image, view in zip(x, views, strict=True):
+                expected = from_pillow(pillow(op, to_pillow(image), amount, 90))
+                assert (view.int() - expected.int()).abs().max() <= 1
+
+
+def test_many_images_are_warped_in_parts() -> None:
+    x = pictures("random", 1, 28, 28).repeat(40, 1, 1, 1)
+    matrix = matrices(torch.full((320,), ID["rotate"]), torch.linspace(-40, 40, 320), 28, 28)
+    whole = warp(x, matrix, 5)
+    for row in (0, 166, 167, 168, 319):
+        assert torch.equal(whole[row : row + 1], warp(x[row : row + 1], matrix[row : row + 1], 5))
 
 
 def test_warp_by_whole_pixels_is_exact() -> None:
