@@ -20,7 +20,7 @@ from halfseen.evaluate import Judge
 from halfseen.loader import Loader
 from halfseen.method import Plan
 from halfseen.model import flat
-from halfseen.nets import describe_options
+from halfseen.nets import describe_options, find_factory
 from halfseen.outcome import conclude
 from halfseen.progress import Display
 from halfseen.resume import resumed
@@ -86,6 +86,8 @@ class Session:
         for key in chosen:
             if not key.startswith(("method.", "net.")):
                 raise UserError(f"--set {key}: a key starts with method. or net., as in --set method.tau=0.9")
+        if settings.net != "auto":
+            find_factory(settings.net)
         self.config = with_settings(self.entry.config(), below(chosen, "method"), "method")
         self.images = (
             data
@@ -102,8 +104,7 @@ class Session:
         self.data_name = str(data) if isinstance(data, str | Path) else self.images.name
         self.net = default_net(self.images.shape) if settings.net == "auto" else settings.net
         self.net_options = read_options(self.net, below(chosen, "net"))
-        self.folder = Folder.open(out) if resume and out else Folder.create(out or self.new_name())
-        self.split = Split.from_json(self.folder.read("split.json")) if resume else self.draw_split()
+        self.split = Split.from_json(Folder.open(out).read("split.json")) if resume and out else self.draw_split()
         self.facts = Facts.of(self.images, self.split)
         self.policies = policy_names(self.entry, self.images.shape, settings.weak, settings.strong)
         rows = self.entry.method.batch
@@ -113,6 +114,13 @@ class Session:
                 raise UserError(
                     f"{name} {n} cannot be shared by {distributed.world()} processes; use a multiple of them"
                 )
+        self.scratch = self.trainer(SCRATCH_STEPS, None)  # a wrong net, view or setting shows here, before any file
+        self.folder = Folder.open(out) if resume and out else self.new_folder(out)
+
+    def new_folder(self, out: Path | None) -> Folder:
+        """Made by the first process; the others are told its name."""
+        made = str(Folder.create(out or self.new_name()).path) if distributed.rank() == 0 else ""
+        return Folder(Path(distributed.gather_objects(made)[0]))
 
     def new_name(self) -> Path:
         stem = f"{Path(self.data_name).stem}-{Path(self.settings.method).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -193,7 +201,7 @@ class Session:
             plan = Plan(1, len(self.split.labelled), len(self.split.unlabelled), self.batch)
             return max(1, round(s.epochs * plan.epoch_steps(self.entry.method.epoch)))
         minutes = s.minutes or DEFAULT_MINUTES
-        steps = steps_that_fit(minutes * 60, self.trainer(SCRATCH_STEPS, None))
+        steps = steps_that_fit(minutes * 60, self.scratch)
         self.display.say(f"{steps} steps fit into {minutes:g} minutes; the same run again: --steps {steps}")
         return steps
 
@@ -215,6 +223,7 @@ class Session:
             self.folder.forget_after(trainer.total)
         else:
             steps = self.steps()
+            del self.scratch
             trainer = self.trainer(steps, self.folder.path)
             if distributed.rank() == 0:
                 self.describe(steps)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 from torch import Tensor, nn
 
 from halfseen.draws import Draws
+from halfseen.nets.net import Net
 from halfseen.optim import Optim
 
 View = Callable[[Tensor], Tensor]  # raw images of a batch -> what a network sees
@@ -145,7 +146,7 @@ class Task:
     samples: int  # rows of the training set: the length of per-sample state
     labelled: int
     unlabelled: int
-    make_net: Callable[..., nn.Module]  # a freshly initialised network with features(), head, num_features
+    make_net: Callable[..., Net]  # a freshly initialised network with features(), head, num_features
     view: Callable[[str], View]  # a view by the name of its policy: "fm", "ds+noise", "none"
     draws: Draws  # random numbers for the rows of a batch
     weak: View

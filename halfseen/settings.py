@@ -71,8 +71,8 @@ class Settings:
     compile: bool = False
     """Compile the networks with torch.compile: slower to start, faster after."""
 
-    log_every: int = 50
-    """Steps between lines of log.jsonl."""
+    log_every: int = 0
+    """Steps between lines of log.jsonl (0: a hundred lines a run, but at least every 50 steps)."""
     eval_every: int = 0
     """Steps between evaluations (0: twenty times a run)."""
     save_every: float = 60.0
@@ -95,7 +95,6 @@ class Settings:
             "steps",
             "batch",
             "unlabelled_batch",
-            "log_every",
             "save_every",
             "size",
             "threads",
@@ -103,6 +102,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UserError(f"--{name.replace('_', '-')} must be more than 0, not {value}")
+        if self.eval_every < 0:
+            raise UserError(f"--eval-every is a number of steps, or 0 for twenty times a run, not {self.eval_every}")
         if self.num_labels is not None and self.labels_per_class is not None:
             raise UserError("--num-labels and --labels-per-class both say how many labels to keep; give one of them")
 

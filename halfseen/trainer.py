@@ -41,7 +41,7 @@ class NotFiniteError(Exception):
 class Pace:
     """When things happen besides training."""
 
-    log_every: int = 50  # steps
+    log_every: int = 0  # steps; 0: a hundred times a run, but at least every 50
     eval_every: int = 0  # steps; 0: twenty times a run
     save_every: float = 60.0  # seconds that a kill may cost
 
@@ -142,6 +142,7 @@ class Trainer:
         self.seed, self.pace, self.watcher, self.folder, self.bf16 = seed, pace, watcher, folder, bf16
         self.stages = method.stages(plan)
         self.total_steps = sum(s.steps for s in self.stages)
+        self.log_every = pace.log_every or max(1, min(50, self.total_steps // 100))
         self.eval_every = pace.eval_every or max(1, self.total_steps // 20)
         self.stage_index, self.step, self.total = 0, 0, 0
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
@@ -248,7 +249,7 @@ class Trainer:
                     stage.end_epoch(clock, self.data)
                 self.method.train()
             elapsed = self.seconds + time.monotonic() - began
-            logging = self.total % self.pace.log_every == 0 or last
+            logging = self.total % self.log_every == 0 or last
             if logging:
                 self.log(elapsed)
             if self.total % self.eval_every == 0 or self.total == self.total_steps:

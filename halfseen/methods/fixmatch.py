@@ -15,6 +15,7 @@ Departures:
 """
 
 from dataclasses import dataclass
+
 from torch import nn
 
 from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
