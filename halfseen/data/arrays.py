@@ -52,13 +52,14 @@ def from_arrays(
         field: _labels(parts[field], f"{name}: {field}") for field in ("y", "test_y", "val_y") if field in parts
     }
     classes = _classes(raw["y"], parts.get("classes"), name)
-    tensors: dict[str, Tensor] = {"x": x, "y": _numbers(raw["y"], classes, name, hidden_allowed=True)}
+    positional = "classes" in parts  # a list of names says what each number means
+    tensors: dict[str, Tensor] = {"x": x, "y": _numbers(raw["y"], classes, positional, name, hidden_allowed=True)}
     for part in ("test", "val"):
         if f"{part}_x" in parts:
             same_kind = getattr(parts["x"], "dtype", None) == getattr(parts[f"{part}_x"], "dtype", None)
             scale = pixel_scale(_array(parts["x"]), name) if same_kind and x.ndim == 4 else None
             tensors[f"{part}_x"] = pixels(parts[f"{part}_x"], f"{name}: {part}_x", size, channels, scale)
-            tensors[f"{part}_y"] = _numbers(raw[f"{part}_y"], classes, f"{name}: {part}_y", hidden_allowed=False)
+            tensors[f"{part}_y"] = _numbers(raw[f"{part}_y"], classes, positional, f"{name}: {part}_y", False)
             if tensors[f"{part}_x"].shape[1:] != x.shape[1:]:
                 raise UserError(
                     f"{name}: {part}_x does not have the shape of x: give rows of shape {tuple(x.shape[1:])}."
@@ -180,6 +181,8 @@ def _labels(values: object, name: str) -> Array:
         if not (array == np.rint(array)).all():
             raise UserError(f"{name} holds fractions: give whole numbers or names as labels.")
     if array.dtype.kind in "uifb":
+        if (array < -1).any():
+            raise UserError(f"{name} has the label {array.min():g}: labels count from 0, and -1 means unlabelled.")
         return array.astype(np.int64)
     unknown = (None, -1, "", "-1")
     return np.array(["" if v in unknown or v != v else str(v) for v in array.tolist()], dtype=str)
@@ -198,10 +201,10 @@ def _classes(y: Array, names: object, name: str) -> tuple[str, ...]:
     return given
 
 
-def _numbers(y: Array, classes: tuple[str, ...], name: str, hidden_allowed: bool) -> Tensor:
-    """Labels as positions in classes, int64 [N], -1 for unknown."""
+def _numbers(y: Array, classes: tuple[str, ...], positional: bool, name: str, hidden_allowed: bool) -> Tensor:
+    """Labels as positions in classes, int64 [N], -1 for unknown; `positional` numbers are positions already."""
     table = {c: k for k, c in enumerate(classes)}
-    if y.dtype.kind != "U" and not all(c.isdecimal() for c in classes):  # numbers into a list of names
+    if positional and y.dtype.kind != "U":
         numbers = y
         lost = y[y >= len(classes)]
     else:
@@ -210,10 +213,8 @@ def _numbers(y: Array, classes: tuple[str, ...], name: str, hidden_allowed: bool
         lost = y[numbers == -2]
     if len(lost):
         raise UserError(
-            f"{name} has the label {lost[0]!r}, which no training image has: the classes are {', '.join(classes[:20])}."
+            f"{name} has the label {lost.tolist()[0]!r}, which no training image has: known are {', '.join(classes[:9])}."
         )
-    if (numbers < -1).any():
-        raise UserError(f"{name} has the label {numbers.min()}: labels count from 0, and -1 means unlabelled.")
     if not hidden_allowed and (numbers < 0).any():
         raise UserError(
             f"{name} has {int((numbers < 0).sum())} rows without a label, which cannot be tested: leave them out."

@@ -108,8 +108,8 @@ def tensor_of(array: NDArray[Any]) -> Tensor:
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key under which img2 stands before img10."""
     parts = re.split(r"(\d+)", name)
-    keys = [(1, int(p), "") if p.isdecimal() else (0, 0, p.casefold()) for p in parts if p]
-    return (*keys, (2, 0, name))
+    keys = [(0, int(p), "") if p.isdecimal() else (1, 0, p.casefold()) for p in parts if p]
+    return (*keys, (-1, 0, name))
 
 
 def check_set(data: ImageSet) -> ImageSet:

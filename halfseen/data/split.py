@@ -71,7 +71,9 @@ def choose_split(
     part, and "auto" then holds out no more.
     """
     names = list(classes) if classes is not None else [str(k) for k in range(int(y.max()) + 1 if len(y) else 0)]
-    pools = [shuffled(((y == k) & given).nonzero().flatten(), "labels", seed, k) for k in range(len(names))]
+    shown = (given & (y >= 0)).nonzero().flatten()
+    by_class = torch.split(shown[y[shown].argsort(stable=True)], y[shown].bincount(minlength=len(names)).tolist())
+    pools = [shuffled(rows, "labels", seed, k) for k, rows in enumerate(by_class)]
     _check_request(pools, names, num_labels, labels_per_class, val_folds, val_fold)
 
     extra = [pool[len(pool) - extra_val_per_class :] for pool in pools] if extra_val_per_class else []
@@ -88,7 +90,9 @@ def choose_split(
     chosen = [pool[:quota] for pool, quota in zip(pools, quotas, strict=True)]
     if val == "auto" and extra_val_per_class:
         val = "none"
-    held = [_held_out(rows, k, val, val_folds, val_fold, chosen) for k, rows in enumerate(chosen)]
+    if val == "auto" and min(len(rows) for rows in chosen) < max(AUTO_VAL_LABELS, val_folds):
+        val = "none"
+    held = [_held_out(rows, k, val, val_folds, val_fold) for k, rows in enumerate(chosen)]
     kept = [rows[~torch.isin(rows, out)] for rows, out in zip(chosen, held, strict=True)]
     for name, rows in zip(names, kept, strict=True):
         if not len(rows):
@@ -171,13 +175,11 @@ def _quotas(
     return quotas
 
 
-def _held_out(rows: Tensor, k: int, val: str | float, folds: int, fold: int, chosen: list[Tensor]) -> Tensor:
+def _held_out(rows: Tensor, k: int, val: str | float, folds: int, fold: int) -> Tensor:
     """The validation part of one class's chosen rows, which come in random order."""
     if val == "none":
         return rows[:0]
     if val == "auto":
-        if min(len(r) for r in chosen) < max(AUTO_VAL_LABELS, folds):
-            return rows[:0]
         # the offset k spreads the remainders of the classes over the folds, so that all folds have about one size
         return rows[(torch.arange(len(rows)) + k) % folds == fold]
     if isinstance(val, str):
