@@ -16,6 +16,7 @@ from halfseen.nets import make_net
 from halfseen.nets.net import Net
 from halfseen.parts.synced_norm import with_synced_norms
 
+REFERENCE_ROWS = 256
 SMALL_SIDE = 40  # pixels; pictures up to here go to `small` unless a network is named
 
 
@@ -31,9 +32,10 @@ class Facts:
     samples: int
     labelled: int
     unlabelled: int
+    per_image: bool = False  # normalise every image by its own mean and deviation
 
     @classmethod
-    def of(cls, images: ImageSet, split: Split) -> "Facts":
+    def of(cls, images: ImageSet, split: Split, per_image: bool = False) -> "Facts":
         return cls(
             images.classes,
             images.shape,
@@ -43,6 +45,7 @@ class Facts:
             len(images.x),
             len(split.labelled),
             len(split.unlabelled),
+            per_image,
         )
 
     @classmethod
@@ -66,12 +69,27 @@ def policy_names(entry: Entry, shape: tuple[int, ...], weak: str, strong: str) -
     return (own[0] if weak == "auto" else weak, own[1] if strong == "auto" else strong)
 
 
-def views(facts: Facts, device: torch.device, draws: Draws) -> Callable[[str], View]:
+def reference_rows(images: ImageSet, split: Split) -> Tensor | None:
+    """Of feature vectors, the rows that the `vector` policy swaps features with; pictures need none."""
+    return None if images.is_images else images.x[split.unlabelled[:REFERENCE_ROWS]]
+
+
+def views(facts: Facts, device: torch.device, draws: Draws, reference: Tensor | None = None) -> Callable[[str], View]:
     """Views by the name of their policy."""
     mean, std = (torch.tensor(v, device=device) for v in (facts.mean, facts.std))
 
     def view(name: str) -> View:
-        return make_policy(name, shape=facts.shape, flip=facts.flip, mean=mean, std=std, draws=draws)
+        rows = None if reference is None else reference.to(device)
+        return make_policy(
+            name,
+            shape=facts.shape,
+            flip=facts.flip,
+            mean=mean,
+            std=std,
+            draws=draws,
+            reference=rows,
+            per_image=facts.per_image,
+        )
 
     return view
 
@@ -87,6 +105,7 @@ def build(
     device: torch.device,
     draws: Draws,
     compiled: bool = False,
+    reference: Tensor | None = None,
 ) -> Method[Any]:
     """A fresh method on the device. Its networks start from torch's random state, so seed that first."""
 
@@ -101,7 +120,7 @@ def build(
             made.compile()
         return made
 
-    view = views(facts, device, draws)
+    view = views(facts, device, draws, reference)
     task = Task(
         classes=len(facts.classes),
         shape=facts.shape,

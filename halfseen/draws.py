@@ -37,7 +37,8 @@ class Draws:
     def gumbel(self, n: int, *shape: int) -> Tensor:
         """Standard Gumbel noise: the argmax (top m) of log-weights plus it is a draw (m draws) in their proportion."""
         tiny = torch.finfo(torch.float32).tiny
-        return -torch.log(-torch.log(self.uniform(n, *shape).clamp_min(tiny)).clamp_min(tiny))
+        exponential = -torch.log(self.uniform(n, *shape).clamp_min(tiny))
+        return -torch.log(exponential.clamp_min(tiny))
 
     def beta(self, a: float, b: float, n: int) -> Tensor:
         one, two = (

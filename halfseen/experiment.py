@@ -9,7 +9,7 @@ import torch
 
 from halfseen import catalog, checkpoint, distributed
 from halfseen.allocator import keep_large_blocks
-from halfseen.build import Facts, build, default_net, hidden_labels, policy_names, views
+from halfseen.build import Facts, build, default_net, hidden_labels, policy_names, reference_rows, views
 from halfseen.calibrate import SCRATCH_STEPS, steps_that_fit
 from halfseen.config import below, pairs, read, with_settings
 from halfseen.data import ImageSet, Split, choose_split, open_data
@@ -51,8 +51,11 @@ def train(data: Any, *, out: Path | str | None = None, resume: bool = False, **s
     return run(data, Settings(**settings, overrides=tuple(overrides)), Path(out) if out else None, resume)
 
 
-def run(data: Any, settings: Settings, out: Path | None, resume: bool) -> Result:
-    """A run of these settings in the folder `out`; with `resume`, on from its last checkpoint."""
+def run(data: Any, settings: Settings, out: Path | None, resume: bool, go_on: str | None = None) -> Result:
+    """A run of these settings in the folder `out`; with `resume`, on from its last checkpoint.
+
+    go_on: the command that continues it, where it is not `halfseen train --resume`.
+    """
     if resume:
         if out is None:
             raise UserError("--resume needs --out: name the folder of the run that is to go on")
@@ -65,14 +68,14 @@ def run(data: Any, settings: Settings, out: Path | None, resume: bool) -> Result
             return Result(folder.path, metrics)
     elif out is not None and out.exists():
         Folder.create(out)  # refuses a folder that holds something, before the data are read
-    return Session(data, settings, out, resume).run()
+    return Session(data, settings, out, resume, go_on).run()
 
 
 class Session:
     """The pieces of one run, put together in the order in which mistakes are cheapest to find."""
 
-    def __init__(self, data: Any, settings: Settings, out: Path | None, resume: bool) -> None:
-        self.settings, self.resume = settings, resume
+    def __init__(self, data: Any, settings: Settings, out: Path | None, resume: bool, go_on: str | None = None) -> None:
+        self.settings, self.resume, self.command = settings, resume, go_on
         self.writer: Any = None
         self.display = Display(settings.quiet or distributed.outside_rank() > 0)
         self.device = pick_device(settings.device)
@@ -105,7 +108,7 @@ class Session:
         self.net = default_net(self.images.shape) if settings.net == "auto" else settings.net
         self.net_options = read_options(self.net, below(chosen, "net"))
         self.split = Split.from_json(Folder.open(out).read("split.json")) if resume and out else self.draw_split()
-        self.facts = Facts.of(self.images, self.split)
+        self.facts = Facts.of(self.images, self.split, settings.per_image)
         self.policies = policy_names(self.entry, self.images.shape, settings.weak, settings.strong)
         rows = self.entry.method.batch
         self.batch = (settings.batch or rows[0], settings.unlabelled_batch or rows[1])
@@ -161,6 +164,7 @@ class Session:
             device=self.device,
             draws=draws,
             compiled=s.compile,
+            reference=reference_rows(self.images, self.split),
         )
         torch.manual_seed(s.seed * 4099 + rank)  # dropout: processes hold different rows
         seen, truth = hidden_labels(self.images, self.split)
@@ -297,7 +301,7 @@ class Session:
             self.display.say(f"{len(images.skipped)} files were left out: {first}")
 
     def go_on(self) -> str:
-        return f"halfseen train --out {self.folder.path} --resume"
+        return self.command or f"halfseen train --out {self.folder.path} --resume"
 
     # ---- what the trainer reports ---------------------------------------------------------------------------------------
 

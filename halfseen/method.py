@@ -161,7 +161,7 @@ class Method(nn.Module, ABC, Generic[C]):
 
     epoch: ClassVar[Epoch] = 1024  # what one epoch is
     batch: ClassVar[tuple[int, int]] = (64, 448)  # default rows, labelled and unlabelled
-    views: ClassVar[tuple[str, str]] = ("fm", "ra")  # default policies of the weak and the strong view
+    views: ClassVar[tuple[str, str]] = ("fm", "fm+ra")  # default policies of the weak and the strong view
     labelled_in_unlabelled: ClassVar[bool] = False  # are the labelled images also among the unlabelled ones?
 
     def __init__(self, cfg: C, task: Task) -> None:

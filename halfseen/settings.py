@@ -49,6 +49,8 @@ class Settings:
     """Policy of the weak view: none te ds fm affine noise jitter cutout16, composed with + (auto: the method's)."""
     strong: str = "auto"
     """Policy of the strong view: those, ra, ra-torchssl, cta (auto: the method's)."""
+    per_image: bool = False
+    """Normalise every image by its own mean and deviation, instead of the training set's."""
     batch: Int = None
     """Labelled images a step (default: the method's)."""
     unlabelled_batch: Int = None
@@ -102,8 +104,9 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UserError(f"--{name.replace('_', '-')} must be more than 0, not {value}")
-        if self.eval_every < 0:
-            raise UserError(f"--eval-every is a number of steps, or 0 for twenty times a run, not {self.eval_every}")
+        for name in ("log_every", "eval_every"):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name.replace('_', '-')} must not be negative; 0 chooses a fitting number of steps")
         if self.num_labels is not None and self.labels_per_class is not None:
             raise UserError("--num-labels and --labels-per-class both say how many labels to keep; give one of them")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from halfseen import catalog
-from halfseen.build import Facts, build, hidden_labels, policy_names, views
+from halfseen.build import Facts, build, hidden_labels, policy_names, reference_rows, views
 from halfseen.config import with_settings
 from halfseen.data import ImageSet, Split, choose_split, open_data
 from halfseen.draws import Draws
@@ -90,6 +90,7 @@ def make_trainer(
         policies=policies or policy_names(entry, images.shape, "auto", "auto"),
         device=device,
         draws=draws,
+        reference=reference_rows(images, split),
     )
     torch.manual_seed(seed + 1 + rank)
     seen, truth = hidden_labels(images, split)

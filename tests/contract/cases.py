@@ -14,7 +14,7 @@ PICTURES: dict[str, Any] = {
     "net_options": {"width": 8},
     "settings": {"tau": 0.2},
     "steps": 6,
-    "policies": ("fm", "ra"),
+    "policies": ("fm", "fm+ra"),
 }
 
 
