@@ -223,27 +223,35 @@ def gather_set(args: list[str]) -> list[str]:
     """`--set a=1 --set b=2` and `--set a=1 b=2` say the same."""
     rest: list[str] = []
     values: list[str] = []
-    collecting = False
+    collecting = first = False
     for arg in args:
         if arg == "--set":
-            collecting = True
-        elif collecting and "=" in arg and not arg.startswith("--"):
+            collecting = first = True
+            continue
+        if collecting and not arg.startswith("--") and (first or "=" in arg):
             values.append(arg)
         else:
             collecting = False
             rest.append(arg)
+        first = False
     return [*rest, "--set", *values] if values else rest
 
 
 def sentence(box: str, command: str) -> str:
     """tyro's framed message in one line."""
-    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    text = " ".join(lines)
+    rows = [line.strip("│| ") for line in box.splitlines() if not line.startswith(("╭", "╰", "+"))]
+    text = " ".join(row for row in rows if row.strip("─-"))  # without the rules between the parts
+    end = f"see halfseen {command} --help"
     if match := re.search(r"Unrecognized options: (\S+?),? ", text + " "):
         known = re.findall(r"(--[a-z-]+)", text.partition("Perhaps you meant")[2])
-        hint = f"did you mean {known[0]}?" if known and known[0] != "--help" else f"see halfseen {command} --help"
-        return f"halfseen {command} has no option {match[1]!r}; {hint}"
-    if match := re.search(r"Error parsing (\S+): .*?from \[(.*?)\]", text):
-        return f"{match[1]} cannot be {match[2]}; see halfseen {command} --help"
-    first = text.partition("─────")[0].strip().rstrip(".")
-    return f"{first}; see halfseen {command} --help"
+        hint = f"did you mean {known[0]}?" if known and known[0] != "--help" else end
+        return f"{command} does not know {match[1]!r}; {hint}"
+    if match := re.search(r"Error parsing (\S+):.*?(?:from \[(.*?)\]|base 10: (\S+))", text):
+        return f"{match[1]} cannot be {match[2] or match[3]}; {end}"
+    if match := re.search(r"invalid choice (\S+) for argument '(\S+)'\. Expected one of \((.*?)\)", text):
+        return f"{match[2]} cannot be {match[1]}; it is one of {match[3]}"
+    if match := re.search(r"Missing value for argument '(\S+?)'", text):
+        return f"{match[1]} wants a value; {end}"
+    if match := re.search(r"Missing from halfseen \w+: (\S+)", text):
+        return f"{command} wants {match[1]}; {end}"
+    return f"{text.partition('For full helptext')[0].strip().rstrip('.')}; {end}"

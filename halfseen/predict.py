@@ -47,7 +47,7 @@ class LeftOut:
                 print(f"  {shown(path)}: {reason}", file=sys.stderr)
         if self.others:
             first = shown(self.others[0][0])
-            print(f"{len(self.others)} other files are no images by their name, such as {first}", file=sys.stderr)
+            print(f"left aside, no images by their names: {len(self.others)}, such as {first}", file=sys.stderr)
 
 
 def predict(run: Path, images: Path, out: Path, all_probabilities: bool, device: str) -> None:

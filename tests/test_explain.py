@@ -1,0 +1,167 @@
+"""`halfseen explain` and `halfseen list` say what the methods' own files say."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from halfseen import catalog
+from halfseen.augment.policies import IMAGE_POLICIES, VECTOR_POLICIES
+from halfseen.config import with_settings
+from halfseen.data import NAMES
+from halfseen.errors import UserError
+from halfseen.explain import VIEWS, explain, keys_of, list_all, notes_of, predictors_of
+from halfseen.nets import NETS, make_net
+
+SCREEN = 50  # lines of a terminal window that is not small
+
+MINE = """from __future__ import annotations
+from dataclasses import dataclass, field
+from typing import Literal
+
+from halfseen.method import Losses, Method
+from halfseen.optim import Optim
+
+
+@dataclass(frozen=True)
+class Base:
+    inherited: int = 1  # from the base
+
+
+@dataclass(frozen=True)
+class Config(Base):
+    # said above the setting,
+    # in two lines
+    above: float = 1e-7
+    plain: str = "# no comment"
+    several: Literal[
+        "a", "b"
+    ] = "a"  # after the last line [of three]
+    maybe: float | None = None  # none: off
+    pair: tuple[int, ...] = (1, 2)
+    first: Optim = Optim(lr=0.5)  # of the first network
+    second: Optim = field(default_factory=lambda: Optim(kind="adam", lr=0.001))
+
+
+class Mine(Method[Config]):
+    epoch = "mixed_pass"
+    batch = (3, 5)
+    views = ("te", "noise")
+
+    def loss(self, batch, clock):
+        return Losses({})
+
+    def predictors(self):
+        return {"one": self, "two": self}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> str:
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    return str(path)
+
+
+def said(capsys: pytest.CaptureFixture[str], method: str) -> str:
+    explain(method)
+    return capsys.readouterr().out
+
+
+def flat(config: Any, prefix: str) -> set[str]:
+    names: set[str] = set()
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        names |= flat(value, f"{prefix}.{f.name}") if dataclasses.is_dataclass(value) else {f"{prefix}.{f.name}"}
+    return names
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_everything_is_there_and_fits_a_screen(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, name)
+    entry = catalog.load(name)
+    for line in entry.doc.splitlines():
+        assert line.rstrip() in text
+    found = set(re.findall(r"(?m)(?:^|(?<=  ))(method\.[\w.]+)", text))
+    assert flat(entry.config(), "method") <= found
+    assert text.index("method.optim.lr=0.03") < (text.index("Departures:") if "Departures:" in entry.doc else len(text))
+    weak, strong = entry.method.views
+    assert f"weak {weak}, strong {strong}" in text
+    assert len(text.splitlines()) <= SCREEN
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_defaults_can_be_given_back(name: str) -> None:
+    config = catalog.load(name).config()
+    own, nested = keys_of(type(config), "method")
+    texts = {k.name.removeprefix("method."): k.default for k in own + nested if not k.name.endswith(".*")}
+    assert with_settings(config, texts, "method") == config
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_predictors_are_those_of_the_method(name: str) -> None:
+    import torch
+
+    from halfseen.build import Facts, build
+    from halfseen.draws import Draws
+
+    entry = catalog.load(name)
+    facts = Facts(("a", "b"), (1, 8, 8), (0.5,), (0.5,), False, 10, 5, 5)
+    cpu = torch.device("cpu")
+    method = build(
+        entry,
+        entry.config(),
+        facts,
+        net="small",
+        net_options={},
+        policies=("none", "none"),
+        device=cpu,
+        draws=Draws.seeded(0),
+    )
+    assert predictors_of(entry.source, entry.method.__name__) == list(method.predictors())
+
+
+def test_a_file_of_ones_own(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, mine)
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in text.splitlines() if line.startswith("method.")}
+    assert rows["method.inherited"] == "int 1 from the base"
+    assert rows["method.above"] == "float 1e-07 said above the setting, in two lines"
+    assert rows["method.plain"] == "str # no comment"
+    assert rows["method.several"] == "a | b a after the last line [of three]"
+    assert rows["method.maybe"] == "float | none none none: off"
+    assert rows["method.pair"] == "int, ... 1,2"
+    assert rows["method.first.*"] == "Optim below of the first network"
+    assert "method.first.lr=0.5" in text
+    assert "method.second.kind=adam" in text
+    assert "weak te, strong noise" in text
+    assert "3 labelled, 5 unlabelled" in text
+    assert "once through all images" in text
+    assert "one, two (the first is the headline)" in text
+    assert "mine has no docstring" in text
+
+
+def test_a_config_without_source_text_has_no_reasons() -> None:
+    assert notes_of(dataclasses.make_dataclass("Config", [("a", int, 1)])) == {}
+
+
+def test_unknown_method_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean 'mean_teacher'"):
+        explain("mean_techer")
+
+
+def test_list_names_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    list_all()
+    text = capsys.readouterr().out
+    words = set(text.split())
+    for names in (catalog.names(), NETS, NAMES, IMAGE_POLICIES, VECTOR_POLICIES):
+        assert set(names) <= words
+    for name in catalog.names():
+        assert catalog.load(name).summary in text
+    count = sum(p.numel() for p in make_net("cnn3", classes=10, shape=(3, 32, 32)).parameters())
+    assert re.search(rf"(?m)^  cnn3 +{count:,}$", text)
+
+
+def test_every_view_is_described() -> None:
+    assert set(VIEWS) == {*IMAGE_POLICIES, *VECTOR_POLICIES}
