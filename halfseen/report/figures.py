@@ -61,6 +61,7 @@ def draw(
         "height": height,
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "hovermode": "closest",
+        "showlegend": len(traces) > 1 or "name" in traces[0],
         "xaxis": {**axis, "title": {"text": x}},
         "yaxis": {**axis, "title": {"text": y}, **({"tickformat": ".0%"} if percent else {})},
     }
@@ -178,10 +179,10 @@ def per_class(recall: Sequence[float | None], counts: Array, classes: Sequence[s
         "text": [
             "no image" if v is None else f"{v:.1%} of {counts[k].sum()}" for v, k in zip(values, order, strict=True)
         ],
-        "textposition": "inside",
+        "textposition": "auto",
         "insidetextanchor": "start",
         "marker": {"color": BLUE},
-        "textfont": {"color": "white"},
+        "insidetextfont": {"color": "white"},
         "hoverinfo": "text",
     }
     ticks = {"tickmode": "array", "tickvals": list(range(len(order))), "ticktext": [name(classes[k]) for k in order]}
@@ -236,7 +237,6 @@ def confidence_histogram(found: Predictions) -> Markup:
             "type": "bar",
             "x": ((edges[:-1] + edges[1:]) / 2).tolist(),
             "y": np.histogram(found.confidence[rows], edges)[0].tolist(),
-            "width": 0.046,
             "name": f"{title} ({int(rows.sum())})",
             "marker": {"color": colour},
         }

@@ -167,17 +167,15 @@ def unlabelled_sentence(record: Record) -> str:
     summary = record.metrics["unlabelled"]
     n, known = summary["count"], summary["labels_known"]
     seen = int(np.isin(found.ids, record.split.labelled.numpy()).sum())
-    also = (
-        f" ({seen} of them are the labelled images, which this method also uses without their labels)" if seen else ""
-    )
+    also = f"; {seen} of them are the labelled images, which this method also uses without their labels" if seen else ""
     if not known:
         return (
-            f"In the end the network labels {many(n, 'unlabelled image')}{also}; their true labels are not known here."
+            f"In the end the network labels {many(n, 'unlabelled image')}, whose true labels are not known here{also}."
         )
-    whose = "whose true label is known" if known < n else "whose labels were hidden from it"
+    whose = f"{many(known, 'unlabelled image')} whose true label is known here"
     return (
-        f"In the end the network is right about {percent(summary['accuracy'])} of the {many(known, 'image')} "
-        f"{whose}{also}. These labels scored it and taught it nothing."
+        f"In the end the network is right about {percent(summary['accuracy'])} of the {whose}{also}. "
+        "Hidden labels score it and teach it nothing."
     )
 
 
