@@ -1,7 +1,8 @@
 """A method put together from plain facts: the same way for training and for loading a model that was trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from halfseen.catalog import Entry
 from halfseen.data import ImageSet, Split
 from halfseen.draws import Draws
 from halfseen.method import Method, Task, View
-from halfseen.nets import make_net
+from halfseen.nets import describe_options, make_net
 from halfseen.nets.net import Net
 from halfseen.parts.synced_norm import with_synced_norms
 
@@ -109,8 +110,11 @@ def build(
 ) -> Method[Any]:
     """A fresh method on the device. Its networks start from torch's random state, so seed that first."""
 
-    def fresh(**more: Any) -> Net:
-        made = make_net(net, classes=len(facts.classes), shape=facts.shape, **{**more, **net_options})
+    def fresh(prefer: Mapping[str, Any] = MappingProxyType({}), **needed: Any) -> Net:
+        known = {name for name, _ in describe_options(net)}
+        wanted = {k: v for k, v in prefer.items() if k in known}
+        options = {**wanted, **needed, **net_options}
+        made = make_net(net, classes=len(facts.classes), shape=facts.shape, **options)
         if draws.world > 1:
             with_synced_norms(made)
         made.to(device)

@@ -29,7 +29,7 @@ def median_step(scratch: Trainer, index: int) -> float:
     """Seconds of a step of the stage."""
     scratch.stage_index = index
     scratch.prepare()
-    streams = scratch.data.streams(scratch.plan, scratch.stage.epoch, 0, None)
+    streams = scratch.streams()
     times: list[float] = []
     started = time.monotonic()
     while len(times) < 3 or (len(times) < MOST_STEPS and time.monotonic() - started < MOST_SECONDS):

@@ -1,6 +1,7 @@
 """Batches of a training set: indices from seeded streams, pixels gathered from one tensor on (or near) the device."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,6 +10,12 @@ from halfseen.data import ImageSet, MixedStream, Split, Stream
 from halfseen.method import Batch, Epoch, Plan
 
 SWEEP_ROWS = 512
+
+
+class Streams(Protocol):
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """The (labelled, unlabelled) ids of the whole batch number `step`."""
+        ...
 
 
 class Loader:
@@ -77,3 +84,14 @@ class OneStream:
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         return self.mixed.at(step)
+
+
+class Undivided:
+    """Images of both kinds shuffled together, all as unlabelled rows: batches of one size, whatever the mixture."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.none = torch.empty(0, dtype=torch.long)
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        return self.none, self.stream.at(step)

@@ -81,7 +81,8 @@ class Losses:
 
 LossFn = Callable[[Batch, Clock], "Losses | Iterator[Losses]"]
 
-# What an epoch is. A number n: n optimiser steps.
+# What an epoch is. A number n: n optimiser steps. A batch of a selected_pass holds labelled and selected images
+# shuffled together, all as `u` (whoever selects images knows their labels by id), so that processes share them evenly.
 Epoch = Literal["unlabeled_pass", "labeled_pass", "mixed_pass", "selected_pass"] | int
 
 
@@ -113,6 +114,7 @@ class Stage:
     selected: Callable[[], Tensor] | None = (
         None  # ids of the unlabelled images of a "selected_pass", asked after `enter`
     )
+    batch: tuple[int, int] | None = None  # rows of its batches, labelled and unlabelled; none: the run's
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,9 @@ class Task:
     samples: int  # rows of the training set: the length of per-sample state
     labelled: int
     unlabelled: int
-    make_net: Callable[..., Net]  # a freshly initialised network with features(), head, num_features
+    # A freshly initialised network with features(), head, num_features. make_net(heads=2) asks for an option, and it is an
+    # error if the network has none; make_net(prefer={"dropout": 0.3}) drops what it does not have; the user's win.
+    make_net: Callable[..., Net]
     view: Callable[[str], View]  # a view by the name of its policy: "fm", "ds+noise", "none"
     draws: Draws  # random numbers for the rows of a batch
     weak: View

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from halfseen import checkpoint, distributed
 from halfseen.draws import Draws
+from halfseen.errors import UserError
 from halfseen.evaluate import Judge
-from halfseen.loader import Loader
+from halfseen.loader import Loader, Streams
 from halfseen.method import Batch, Clock, Losses, Method, Plan, Stage, Unlabelled
 from halfseen.optim import Optim, make_optimizer, set_rates
 
@@ -141,6 +142,12 @@ class Trainer:
         self.truth = truth.to(data.device)
         self.seed, self.pace, self.watcher, self.folder, self.bf16 = seed, pace, watcher, folder, bf16
         self.stages = method.stages(plan)
+        for stage in self.stages:
+            if any(rows % draws.world for rows in stage.batch or ()):
+                raise UserError(
+                    f"the batches of the stage {stage.name!r} have {sum(stage.batch or ())} rows, which {draws.world} "
+                    "processes cannot share; set its batch to a multiple of them"
+                )
         self.total_steps = sum(s.steps for s in self.stages)
         self.log_every = pace.log_every or max(1, min(50, self.total_steps // 100))
         self.eval_every = pace.eval_every or max(1, self.total_steps // 20)
@@ -161,9 +168,18 @@ class Trainer:
     def done(self) -> bool:
         return self.stage_index >= len(self.stages)
 
+    @property
+    def stage_plan(self) -> Plan:
+        return self.plan if self.stage.batch is None else replace(self.plan, batch=self.stage.batch)
+
     def clock(self) -> Clock:
         chosen = None if self.selected is None else len(self.selected)
-        return Clock(self.step, self.stage.steps, self.plan.epoch_steps(self.stage.epoch, chosen))
+        return Clock(self.step, self.stage.steps, self.stage_plan.epoch_steps(self.stage.epoch, chosen))
+
+    def streams(self) -> Streams:
+        """The order of the images in this stage."""
+        seed = self.seed * 1000003 + self.stage_index * 1009
+        return self.data.streams(self.stage_plan, self.stage.epoch, seed, self.selected)
 
     # ---- one step ---------------------------------------------------------------------------------------------------
 
@@ -236,8 +252,7 @@ class Trainer:
 
     def train_stage(self, began: float, saved: float) -> None:
         stage = self.stage
-        seed = self.seed * 1000003 + self.stage_index * 1009
-        streams = self.data.streams(self.plan, stage.epoch, seed, self.selected)
+        streams = self.streams()
         while self.step < stage.steps:
             clock = self.clock()
             self.train_step(self.data.batch(streams, self.step), clock)

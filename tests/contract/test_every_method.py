@@ -26,7 +26,7 @@ def test_every_term_and_every_parameter_gets_a_gradient(name: str) -> None:
     for index, stage in enumerate(trainer.stages):
         trainer.stage_index, trainer.step, trainer.optimizers = index, 0, {}
         trainer.enter()
-        streams = trainer.data.streams(trainer.plan, stage.epoch, 0, trainer.selected)
+        streams = trainer.streams()
         named = {id(p): f"{path}[{i}]" for path in stage.optim for i, p in enumerate(part_of(trainer.method, path))}
         trained = [p for path in stage.optim for p in part_of(trainer.method, path)]
         unreached, silent = set(named.values()), set()
