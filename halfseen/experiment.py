@@ -46,6 +46,8 @@ def train(data: Any, *, out: Path | str | None = None, resume: bool = False, **s
     the network go as `overrides={"method.tau": 0.9}`.
     """
     overrides = settings.pop("overrides", ())
+    if "val" in settings:
+        settings["val"] = str(settings["val"])
     if isinstance(overrides, dict):
         overrides = tuple(f"{k}={v}" for k, v in overrides.items())
     return run(data, Settings(**settings, overrides=tuple(overrides)), Path(out) if out else None, resume)
@@ -107,7 +109,7 @@ class Session:
         self.data_name = str(data) if isinstance(data, str | Path) else self.images.name
         self.net = default_net(self.images.shape) if settings.net == "auto" else settings.net
         self.net_options = read_options(self.net, below(chosen, "net"))
-        self.split = Split.from_json(Folder.open(out).read("split.json")) if resume and out else self.draw_split()
+        self.split = self.same_split(Folder.open(out)) if resume and out else self.draw_split()
         self.facts = Facts.of(self.images, self.split, settings.per_image)
         self.policies = policy_names(self.entry, self.images.shape, settings.weak, settings.strong)
         rows = self.entry.method.batch
@@ -132,6 +134,15 @@ class Session:
             path, n = Path("runs") / f"{stem}-{n}", n + 1
         return path
 
+    def same_split(self, folder: Folder) -> Split:
+        """The split that the run began with, if its images are still what they were."""
+        if folder.read("config.json")["fingerprint"] != self.images.fingerprint():
+            raise UserError(
+                f"the images or labels of {self.data_name} have changed since {folder.path} began, so it cannot go on; "
+                "put them back, or start anew with another --out"
+            )
+        return Split.from_json(folder.read("split.json"))
+
     def draw_split(self) -> Split:
         s = self.settings
         return choose_split(
@@ -146,6 +157,7 @@ class Session:
             val_fold=s.val_fold,
             extra_val_per_class=s.extra_val_per_class,
             include_labelled_in_unlabelled=self.entry.method.labelled_in_unlabelled,
+            need_unlabelled=self.entry.method.needs_unlabelled,
         )
 
     # ---- the trainer --------------------------------------------------------------------------------------------------
@@ -213,13 +225,7 @@ class Session:
 
     def run(self) -> Result:
         if self.resume:
-            config = self.folder.read("config.json")
-            if config["fingerprint"] != self.images.fingerprint():
-                raise UserError(
-                    f"the images or labels of {self.data_name} have changed since {self.folder.path} began, so it cannot "
-                    "go on; put them back, or start anew with another --out"
-                )
-            steps = config["steps"]
+            steps = self.folder.read("config.json")["steps"]
             trainer = self.trainer(steps, self.folder.path)
             last = self.folder.path / "checkpoints" / "last.pt"
             if last.is_file():
@@ -283,10 +289,10 @@ class Session:
             "note": self.images.note,
             "skipped": [list(s) for s in self.images.skipped],
         }
-        self.folder.write("config.json", config)
         self.folder.write("environment.json", environment(self.device))
         self.folder.write("split.json", self.split.as_json())
         self.folder.copy_source(self.entry.source)
+        self.folder.write("config.json", config)  # last: with it, the run can be resumed
 
     def announce(self, trainer: Trainer) -> None:
         split, images = self.split, self.images

@@ -1,0 +1,171 @@
+"""Runs from Python: any data, honest choices, a folder that says everything, a model that loads."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import halfseen
+from halfseen.calibrate import steps_that_fit
+from halfseen.data import open_data
+from halfseen.errors import UserError
+from tests.toy import make_trainer
+
+QUICK = {"steps": 12, "batch": 8, "unlabelled_batch": 16, "threads": 1, "report": False, "quiet": True}
+SMALL = {"net.width": 8}
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def arrays(labels: int = 60) -> dict[str, np.ndarray]:
+    digits = open_data("digits", progress=False)
+    y = digits.y.numpy().copy()
+    y[labels:] = -1
+    return {"x": digits.x.numpy(), "y": y, "x_test": digits.test_x.numpy(), "y_test": digits.test_y.numpy()}
+
+
+def test_train_on_arrays_and_load(tmp_path: Path) -> None:
+    data = arrays()
+    result = halfseen.train(data, out=tmp_path / "run", overrides=SMALL, **QUICK)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["facts"]["labelled"] == 60
+    model = halfseen.load(tmp_path / "run")
+    x = torch.from_numpy(data["x_test"])
+    p = model.probabilities(x)
+    assert p.shape == (len(x), 10)
+    torch.testing.assert_close(p.sum(1), torch.ones(len(x)))
+    accuracy = (p.argmax(1).numpy() == data["y_test"]).mean()
+    assert accuracy == pytest.approx(result.metrics["headline"]["test"]["accuracy"])
+    with pytest.raises(UserError, match="resize"):
+        model.probabilities(torch.zeros(2, 3, 9, 9, dtype=torch.uint8))
+
+
+def test_vectors_train_an_mlp(tmp_path: Path) -> None:
+    result = halfseen.train("two-spirals", out=tmp_path / "run", num_labels=40, method="mean_teacher", **QUICK)
+    assert result.metrics["net"] == "mlp"
+    assert 0 <= result.metrics["headline"]["test"]["accuracy"] <= 1
+
+
+def test_the_test_labels_choose_nothing(tmp_path: Path) -> None:
+    """With other test labels, the same network is chosen, of the same step, with the same weights."""
+    data, wrong = arrays(200), arrays(200)
+    wrong["y_test"] = (wrong["y_test"] + 1) % 10
+    one, two = (
+        halfseen.train(d, out=tmp_path / n, overrides=SMALL, val=2, test_curve=True, **QUICK)
+        for d, n in ((data, "a"), (wrong, "b"))
+    )
+    for key in ("which", "predictor", "step"):
+        assert one.metrics["headline"][key] == two.metrics["headline"][key]
+    assert (tmp_path / "a/model/model.safetensors").read_bytes() == (
+        tmp_path / "b/model/model.safetensors"
+    ).read_bytes()
+    assert one.metrics["headline"]["test"]["accuracy"] != two.metrics["headline"]["test"]["accuracy"]
+
+
+def test_validation_is_a_fifth_of_the_labels_when_classes_have_ten(tmp_path: Path) -> None:
+    few = halfseen.train("digits", out=tmp_path / "few", labels_per_class=9, overrides=SMALL, **QUICK)
+    many = halfseen.train("digits", out=tmp_path / "many", labels_per_class=10, overrides=SMALL, **QUICK)
+    assert few.metrics["images"]["validation"] == 0
+    assert few.metrics["headline"]["which"] == "last"
+    assert few.metrics["best"] is None
+    assert many.metrics["images"]["validation"] == 20
+    assert many.metrics["headline"]["which"] == "best on validation"
+    split = json.loads((tmp_path / "many" / "split.json").read_text())
+    assert not set(split["val"]) & (set(split["labelled"]) | set(split["unlabelled"]))
+
+
+def test_the_same_settings_give_the_same_run(tmp_path: Path) -> None:
+    for name in "ab":
+        halfseen.train("digits", out=tmp_path / name, num_labels=20, overrides=SMALL, **QUICK)
+    one, two = (
+        [{k: v for k, v in row.items() if k != "seconds"} for row in lines(tmp_path / n / "log.jsonl")] for n in "ab"
+    )
+    assert one == two
+    assert (tmp_path / "a/model/model.safetensors").read_bytes() == (
+        tmp_path / "b/model/model.safetensors"
+    ).read_bytes()
+
+
+def test_a_user_method_and_network_from_files(tmp_path: Path) -> None:
+    """The run folder keeps the method's source, and the model loads from that copy."""
+    method, net = tmp_path / "mine.py", tmp_path / "net.py"
+    method.write_text(Path(halfseen.__file__).with_name("methods").joinpath("supervised.py").read_text())
+    net.write_text(
+        "from torch import nn\n"
+        "class Tiny(nn.Module):\n"
+        "    def __init__(self, *, classes, shape):\n"
+        "        super().__init__()\n"
+        "        self.num_features = shape[0] * shape[1] * shape[2]\n"
+        "        self.head = nn.Linear(self.num_features, classes)\n"
+        "    def features(self, x): return x.flatten(1)\n"
+        "    def forward(self, x): return self.head(self.features(x))\n"
+    )
+    halfseen.train("digits", out=tmp_path / "run", method=str(method), net=f"{net}:Tiny", num_labels=20, **QUICK)
+    method.unlink()
+    assert halfseen.load(tmp_path / "run").probabilities(torch.zeros(1, 1, 8, 8, dtype=torch.uint8)).shape == (1, 10)
+
+
+def test_minutes_become_steps_that_are_written_down(tmp_path: Path) -> None:
+    trainer = make_trainer("fixmatch", steps=100)
+    assert steps_that_fit(0.01, trainer) >= 1
+    more, fewer = (steps_that_fit(s, make_trainer("fixmatch", steps=100)) for s in (60, 6))
+    assert more > fewer
+    halfseen.train("blobs", out=tmp_path / "run", num_labels=20, minutes=0.03, **{**QUICK, "steps": None})
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    log = lines(tmp_path / "run" / "log.jsonl")
+    assert config["steps"] == max(row["step"] for row in log)
+
+
+def test_epochs_are_the_methods_own(tmp_path: Path) -> None:
+    settings = {**QUICK, "steps": None, "epochs": 0.01}
+    result = halfseen.train("blobs", out=tmp_path / "run", num_labels=20, **settings)
+    assert result.metrics["steps"] == 10  # of FixMatch's 1024
+
+
+def test_two_processes_from_the_command_line(tmp_path: Path) -> None:
+    words = ["train", "digits", "--num-labels", "20", "--steps", "5", "--batch", "8", "--unlabelled-batch", "16"]
+    words += ["--set", "net.width=8", "--set", "method.tau=0.2", "--threads", "1", "--no-report", "--out"]
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "halfseen"]
+    subprocess.run([*start, *words, str(tmp_path / "two")], check=True, capture_output=True, timeout=120)
+    from halfseen.cli import main
+
+    main([*words, str(tmp_path / "one")])
+    logs = [lines(tmp_path / n / "log.jsonl") for n in ("one", "two")]
+    assert len(logs[0]) == len(logs[1]) > 0
+    for a, b in zip(*logs, strict=True):
+        assert a["L_s"] == pytest.approx(b["L_s"], rel=1e-3)
+        assert a["mask_rate"] == pytest.approx(b["mask_rate"], abs=0.1)
+    assert json.loads((tmp_path / "two" / "config.json").read_text())["processes"] == 2
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from halfseen import distributed
+
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    with pytest.raises(UserError, match="multiple"):
+        halfseen.train("blobs", out=tmp_path / "run", num_labels=20, **{**QUICK, "batch": 7})
+    assert not (tmp_path / "run").exists()
+
+
+def test_wrong_settings_leave_no_folder(tmp_path: Path) -> None:
+    for wrong in ({"overrides": {"method.tau": "high"}}, {"strong": "raa"}, {"net": "cnn31"}, {"device": "tpu0"}):
+        with pytest.raises(UserError):
+            halfseen.train("digits", out=tmp_path / "run", num_labels=20, **{**QUICK, **wrong})
+        assert not (tmp_path / "run").exists()
+
+
+def test_the_run_folder_says_everything(tmp_path: Path) -> None:
+    halfseen.train("digits", out=tmp_path / "run", num_labels=20, overrides=SMALL, **QUICK)
+    names = {str(p.relative_to(tmp_path / "run")) for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    assert names == {
+        "config.json", "environment.json", "split.json", "log.jsonl", "metrics.json", "method.py", "outputs.npz",
+        "checkpoints/last.pt", "model/model.json", "model/model.safetensors",
+    }  # fmt: skip
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert {"torch", "numpy", "git", "command", "device"} <= environment.keys()
