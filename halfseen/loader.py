@@ -41,18 +41,22 @@ class Loader:
         rows = self.x.index_select(0, ids)
         return (rows.pin_memory() if self.pin else rows).to(self.device, non_blocking=True)
 
-    def streams(self, plan: Plan, epoch: Epoch, seed: int, selected: Tensor | None) -> "TwoStreams | OneStream":
+    def streams(self, plan: Plan, epoch: Epoch, seed: int, selected: Tensor | None) -> Streams:
         """The order of the images in a stage whose epoch has this meaning (spec 0.5)."""
         rows_l, rows_u = plan.batch
-        if epoch in ("mixed_pass", "selected_pass"):
-            others = self.unlabelled if selected is None else selected
+        others = self.unlabelled if selected is None else selected
+        if epoch == "mixed_pass":
             return OneStream(MixedStream(self.labelled, others, rows_l + rows_u, seed))
+        if epoch == "selected_pass":
+            return Undivided(Stream(torch.cat([self.labelled, others]), rows_l + rows_u, seed, whole_laps=True))
         return TwoStreams(
             Stream(self.labelled, rows_l, seed, whole_laps=epoch == "labeled_pass"),
-            Stream(self.unlabelled, rows_u, seed + 1, whole_laps=epoch == "unlabeled_pass"),
+            Stream(self.unlabelled, rows_u, seed + 1, whole_laps=epoch == "unlabeled_pass")
+            if len(self.unlabelled)
+            else None,
         )
 
-    def batch(self, streams: "TwoStreams | OneStream", step: int) -> Batch:
+    def batch(self, streams: Streams, step: int) -> Batch:
         """Batch number `step`, this process's rows of it."""
         x_ids, u_ids = (ids[self.rank :: self.world] for ids in streams.at(step))
         x, u = self.gather(x_ids), self.gather(u_ids)
@@ -67,13 +71,14 @@ class Loader:
 
 
 class TwoStreams:
-    """Labelled and unlabelled images each in their own endless order."""
+    """Labelled and unlabelled images each in their own endless order; None: every image is labelled."""
 
-    def __init__(self, labelled: Stream, unlabelled: Stream) -> None:
+    def __init__(self, labelled: Stream, unlabelled: Stream | None) -> None:
         self.labelled, self.unlabelled = labelled, unlabelled
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
-        return self.labelled.at(step), self.unlabelled.at(step)
+        none = torch.empty(0, dtype=torch.int64)
+        return self.labelled.at(step), none if self.unlabelled is None else self.unlabelled.at(step)
 
 
 class OneStream:
