@@ -204,6 +204,10 @@ def test_mistakes_are_said_in_words(grey, change, words):
 def test_sources_that_are_nothing(tmp_path, grey):
     with pytest.raises(UserError, match="did you mean 'mnist'"):
         open_data("mnits")
+    with pytest.raises(UserError, match="2 channels are not possible"):
+        open_data("digits", channels=2)
+    with pytest.raises(UserError, match="size of 0"):
+        open_data("digits", size=0)
     with pytest.raises(UserError, match="neither a folder"):
         open_data(tmp_path / "gone.npz")
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 not really")

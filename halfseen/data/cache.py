@@ -54,7 +54,7 @@ def decode_folder(
     whole = hashlib.sha256()
     for path in paths:
         try:
-            found = (folder / path).stat()
+            found = os.stat(f"{place}/{path}")
             whole.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode(errors="surrogateescape"))
         except OSError:
             whole.update(f"{path}\0gone\n".encode(errors="surrogateescape"))
@@ -98,7 +98,8 @@ def _decode(
     workers: int | None,
     progress: bool,
 ) -> Decoded:
-    files = [folder / path for path in paths]
+    base = str(folder.resolve())
+    files = [f"{base}/{path}" for path in paths]
     side, depth = _settle(files, size, channels)
     for old in entry.parent.glob(f"{series}-*"):
         shutil.rmtree(old, ignore_errors=True)  # a process that has it mapped keeps its pages
@@ -140,14 +141,14 @@ def _decode(
     return stored
 
 
-def _settle(files: Sequence[Path], size: tuple[int, int] | None, channels: int | None) -> tuple[tuple[int, int], int]:
+def _settle(files: Sequence[str], size: tuple[int, int] | None, channels: int | None) -> tuple[tuple[int, int], int]:
     """Size and channels, by the headers of a sample where they were not asked for."""
     if size is not None and channels is not None:
         return size, channels
     heads = []
     for file in files[:: 1 + len(files) // SAMPLE]:
         with contextlib.suppress(images.BadImageError):
-            heads.append(images.header(file))
+            heads.append(images.header(Path(file)))
     side = size or (images.choose_side([s for s, _ in heads]) if heads else (32, 32))
     return side, channels or (3 if any(colour for _, colour in heads) else 1)
 

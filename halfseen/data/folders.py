@@ -170,21 +170,22 @@ def _images(root: Path, folder: Path, others: list[tuple[str, str]], but: str = 
     found: list[str] = []
     seen: set[str] = set()
 
-    def walk(place: Path) -> None:
+    def walk(below: str) -> None:  # strings, because paths as objects would be half the time of a second start
+        place = root / below
         real = os.path.realpath(place)
         if real in seen:  # a link that leads back up
             return
         seen.add(real)
         for entry in _entries(place):
-            path = place / entry.name
+            path = f"{below}/{entry.name}" if below else entry.name
             if entry.is_dir():
                 walk(path)
-            elif path.suffix.lower() in EXTENSIONS:
-                found.append(path.relative_to(root).as_posix())
+            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+                found.append(path)
             elif entry.name != but:
-                others.append((path.relative_to(root).as_posix(), "no image by its name"))
+                others.append((path, "no image by its name"))
 
-    walk(folder)
+    walk("" if folder == root else folder.relative_to(root).as_posix())
     return found
 
 

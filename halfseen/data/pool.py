@@ -32,7 +32,7 @@ class Result:
 
 
 def decode_all(
-    files: Sequence[Path],
+    files: Sequence[str],
     target: Path,
     size: tuple[int, int],
     channels: int,
@@ -47,10 +47,7 @@ def decode_all(
     with open(target, "wb") as out:
         out.truncate(len(files) * size[0] * size[1] * channels)
     pieces = [files[first : first + PIECE] for first in range(0, len(files), PIECE)]
-    jobs = iter(
-        Job(first=i * PIECE, paths=[str(f.absolute()) for f in piece], size=size, channels=channels)
-        for i, piece in enumerate(pieces)
-    )
+    jobs = iter(Job(first=i * PIECE, paths=list(piece), size=size, channels=channels) for i, piece in enumerate(pieces))
     crew = _crew(len(files), workers, target)
     meter = _Meter(len(files), progress)
     lock = threading.Lock()

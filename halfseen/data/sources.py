@@ -38,7 +38,28 @@ def open_data(
     workers: int | None = None,
     progress: bool = True,
 ) -> ImageSet:
+    """An ImageSet of any source.
+
+    source: a folder with a subfolder per class (and `unlabelled`, and perhaps train/ val/ test/), or with a labels.csv
+        (path,label); an .npz file with x and y (-1 = unlabelled) and perhaps test_x and test_y; one of NAMES; hf:NAME; from
+        Python also (x, y), (x, y, test_x, test_y), a mapping of such arrays, a map-style data set of (image, int), or
+        {"train": such a set, "test": another}.
+    root: where the files of named sets lie (default: HALFSEEN_DATA or ./data).
+    size: (height, width) or a side. Default: a folder's pictures keep theirs when all are one size of at most 64, else
+        they become 32x32 when the longer side is at most 40 in the middle case, and 64x64 when it is more; arrays and
+        named sets keep theirs. Pictures are stretched, not cropped, with cubic splines.
+    channels: 1 or 3. Default: 3 as soon as one picture of a folder is in colour. What is transparent becomes white.
+    flip: may a picture be mirrored? Default: yes for CIFAR and for colour pictures of your own, no for the other named
+        sets (digits and house numbers would change their meaning) and for grey pictures (scans, writing, X-rays).
+    cache_dir: where decoded folders are kept (default: HALFSEEN_CACHE or ~/.cache/halfseen).
+    on_bad_image: leave bad files out and name them in `skipped` (more than a tenth stop all the same), or stop at one.
+    workers: decoding processes (default: one for each core).
+    """
+    if channels not in (None, 1, 3):
+        raise UserError(f"{channels} channels are not possible: pictures are grey (1) or in colour (3).")
     side = (size, size) if isinstance(size, int) else size
+    if side is not None and min(side) < 1:
+        raise UserError(f"A size of {size} is not possible: give a side of at least 1, such as 32.")
     settings: dict[str, Any] = {"size": side, "channels": channels, "flip": flip}
     if isinstance(source, str) and source in MADE:
         return _adapt(MADE[source](), side, channels, flip)
