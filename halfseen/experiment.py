@@ -22,6 +22,7 @@ from halfseen.method import Plan
 from halfseen.model import flat
 from halfseen.nets import describe_options, find_factory
 from halfseen.outcome import conclude
+from halfseen.passes import passes_per_step
 from halfseen.progress import Display
 from halfseen.resume import resumed
 from halfseen.run import Folder, environment
@@ -216,6 +217,10 @@ class Session:
         if s.epochs is not None:
             plan = Plan(1, len(self.split.labelled), len(self.split.unlabelled), self.batch)
             return max(1, round(s.epochs * plan.epoch_steps(self.entry.method.epoch)))
+        if s.passes is not None:
+            steps = max(1, round(s.passes / passes_per_step(self.scratch)))
+            self.display.say(f"{s.passes:g} network passes are {steps} steps")
+            return steps
         minutes = s.minutes or DEFAULT_MINUTES
         steps = steps_that_fit(minutes * 60, self.scratch)
         self.display.say(f"{steps} steps fit into {minutes:g} minutes; the same run again: --steps {steps}")

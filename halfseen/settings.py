@@ -60,6 +60,8 @@ class Settings:
     """Length of training by the clock: the speed is measured first, and the steps that fit are written down."""
     epochs: Float = None
     """Length of training in the method's own epochs."""
+    passes: Float = None
+    """Length of training in images through a network, a backward counted as two: the same budget for every method."""
     steps: Int = None
     """Length of training in optimiser steps."""
     seed: int = 0
@@ -88,12 +90,13 @@ class Settings:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        lengths = [n for n in ("minutes", "epochs", "steps") if getattr(self, n) is not None]
+        lengths = [n for n in ("minutes", "epochs", "passes", "steps") if getattr(self, n) is not None]
         if len(lengths) > 1:
             raise UserError(f"--{lengths[0]} and --{lengths[1]} both say how long to train; give one of them")
         for name in (
             "minutes",
             "epochs",
+            "passes",
             "steps",
             "batch",
             "unlabelled_batch",
