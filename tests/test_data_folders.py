@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,38 @@ def test_a_changed_folder_is_read_anew_and_the_old_entry_removed(tmp_path, cache
     assert before.x[0, 0, 0, 0] == 1  # the mapped pages of a running program stay
     assert after.x[0, 0, 0, 0] == 250
     assert len([e for e in cache.iterdir() if e.is_dir()]) == 1
+
+
+def test_the_fingerprint_is_of_pixels_and_labels(tmp_path, cache):
+    root = fill(tmp_path / "mine", {"cat": 5, "dog": 5})
+    here = open_data(root).fingerprint()
+    shutil.copytree(root, tmp_path / "copy/mine")  # other times, another place, the same pictures
+    os.utime(tmp_path / "copy/mine/cat/0.png", ns=(1, 1))
+    assert open_data(tmp_path / "copy/mine").fingerprint() == here
+    picture(root / "cat/0.png", 250)
+    changed = open_data(root).fingerprint()
+    assert changed != here
+    shutil.move(root / "cat/0.png", root / "dog/7.png")
+    assert open_data(root).fingerprint() not in (here, changed)
+
+
+def test_two_that_open_a_folder_together_decode_it_once(tmp_path, monkeypatch):
+    from halfseen.data import cache as module
+
+    root = fill(tmp_path / "mine", {"cat": 5, "dog": 5})
+    calls = []
+    decode_all = module.decode_all
+
+    def slow(*arguments, **options):
+        calls.append(1)
+        time.sleep(0.3)
+        return decode_all(*arguments, **options)
+
+    monkeypatch.setattr(module, "decode_all", slow)
+    with ThreadPoolExecutor(3) as threads:
+        sets = list(threads.map(open_data, [root] * 3))
+    assert len(calls) == 1
+    assert len({data.fingerprint() for data in sets}) == 1
 
 
 def test_labels_are_not_in_the_cache(tmp_path, monkeypatch):

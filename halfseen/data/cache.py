@@ -27,6 +27,7 @@ class Decoded:
     x: Tensor  # uint8 [M, c, h, w], memory-mapped; the bad files are left out
     kept: tuple[int, ...]  # positions among the files asked for
     bad: tuple[tuple[str, str], ...]  # (path, reason)
+    sha256: str  # of all pixels
 
 
 def default_cache_dir() -> Path:
@@ -62,10 +63,12 @@ def decode_folder(
     series = hashlib.sha256(f"{place}\0{settings}".encode(errors="surrogateescape")).hexdigest()[:16]
     entry = home / f"{series}-{whole.hexdigest()[:32]}"
     try:
-        with _one_at_a_time(home, series):
-            decoded = _load(entry, paths)
-            if decoded is None:
-                decoded = _decode(folder, paths, entry, series, size, channels, on_bad_image, workers, progress)
+        decoded = _load(entry, paths)
+        if decoded is None:
+            with _one_at_a_time(home, series):
+                decoded = _load(entry, paths)  # which another process may have made meanwhile
+                if decoded is None:
+                    decoded = _decode(folder, paths, entry, series, size, channels, on_bad_image, workers, progress)
     except OSError as error:
         raise UserError(
             f"The decoded images could not be kept in {home} ({error.strerror or error}): make room there, or set "
@@ -126,7 +129,13 @@ def _decode(
         row = side[0] * side[1] * depth
         _close_gaps(pixels, row, set(result.bad), len(files))
         kept = [i for i in range(len(files)) if i not in result.bad]
-        meta = {"shape": [len(kept), depth, *side], "bad": [[i, reason] for i, reason in sorted(result.bad.items())]}
+        with open(pixels, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        meta = {
+            "shape": [len(kept), depth, *side],
+            "bad": [[i, reason] for i, reason in sorted(result.bad.items())],
+            "sha256": digest,
+        }
         (building / "meta.json").write_text(json.dumps(meta))
         for name in ("x.u8", "meta.json"):
             with open(building / name, "rb") as written:
@@ -178,6 +187,7 @@ def _load(entry: Path, paths: Sequence[str]) -> Decoded | None:
         meta = json.loads((entry / "meta.json").read_text())
         shape = [int(n) for n in meta["shape"]]
         bad = {int(i): str(reason) for i, reason in meta["bad"]}
+        digest = str(meta["sha256"])
         count = shape[0] * shape[1] * shape[2] * shape[3]
         if pixels.stat().st_size != count or shape[0] + len(bad) != len(paths):
             return None
@@ -188,7 +198,7 @@ def _load(entry: Path, paths: Sequence[str]) -> Decoded | None:
     else:
         flat = torch.empty(0, dtype=torch.uint8)
     kept = tuple(i for i in range(len(paths)) if i not in bad)
-    return Decoded(flat.view(shape), kept, tuple((paths[i], reason) for i, reason in sorted(bad.items())))
+    return Decoded(flat.view(shape), kept, tuple((paths[i], reason) for i, reason in sorted(bad.items())), digest)
 
 
 @contextlib.contextmanager

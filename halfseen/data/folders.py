@@ -65,12 +65,16 @@ def open_folder(
     kept = [rows[i] for i in decoded.kept]
     number = {name: k for k, name in enumerate(classes)} | {"": -1}
     x, y, paths = {}, {}, {}
+    sums: list[tuple[str, str]] = []
     for part in order:
         places = [i for i, row in enumerate(kept) if row.part == part]  # contiguous: rows are sorted by part
         if places or part == "train":
             first = places[0] if places else 0
             x[part] = decoded.x[first : first + len(places)]
             y[part] = torch.tensor([number[kept[i].label] for i in places], dtype=torch.int64)
+            # all pixels were summed when they were decoded: a set larger than memory is not read again for its fingerprint
+            field = "x" if part == "train" else f"{part}_x"
+            sums.append((field, f"{decoded.sha256}[{first}:{first + len(places)}]"))
             paths[part] = tuple(kept[i].path for i in places)
     _check_survivors(y["train"], classes, root)
     mean, std = measure(x["train"])
@@ -91,6 +95,7 @@ def open_folder(
             paths=paths["train"],
             test_paths=paths.get("test"),
             val_paths=paths.get("val"),
+            sums=tuple(sums),
             skipped=tuple(sorted(left_out + list(decoded.bad))),
         )
     )

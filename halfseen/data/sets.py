@@ -37,7 +37,7 @@ class ImageSet:
     val_paths: tuple[str, ...] | None = None
     note: str = ""  # kept with every result, e.g. which images are not exact
     skipped: tuple[tuple[str, str], ...] = ()  # (path, reason) of the files left out
-    sums: tuple[tuple[str, str], ...] = ()  # (field, sha256) that a cache has computed already
+    sums: tuple[tuple[str, str], ...] = ()  # (field, sum of its contents) where a cache has computed it already
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -59,7 +59,7 @@ class ImageSet:
     @cached_property
     def _fingerprint(self) -> str:
         known = dict(self.sums)
-        whole = hashlib.sha256("\0".join(self.classes).encode())
+        whole = hashlib.sha256("\0".join(self.classes).encode(errors="surrogateescape"))
         for field in ("x", "y", "given", "test_x", "test_y", "val_x", "val_y"):
             value = getattr(self, field)
             if value is not None:
