@@ -72,7 +72,8 @@ def policy_names(entry: Entry, shape: tuple[int, ...], weak: str, strong: str) -
 
 def reference_rows(images: ImageSet, split: Split) -> Tensor | None:
     """Of feature vectors, the rows that the `vector` policy swaps features with; pictures need none."""
-    return None if images.is_images else images.x[split.unlabelled[:REFERENCE_ROWS]]
+    ids = split.unlabelled if len(split.unlabelled) else split.labelled
+    return None if images.is_images else images.x[ids[:REFERENCE_ROWS]]
 
 
 def views(facts: Facts, device: torch.device, draws: Draws, reference: Tensor | None = None) -> Callable[[str], View]:

@@ -167,6 +167,7 @@ class Method(nn.Module, ABC, Generic[C]):
     batch: ClassVar[tuple[int, int]] = (64, 448)  # default rows, labelled and unlabelled
     views: ClassVar[tuple[str, str]] = ("fm", "fm+ra")  # default policies of the weak and the strong view
     labelled_in_unlabelled: ClassVar[bool] = False  # are the labelled images also among the unlabelled ones?
+    needs_unlabelled: ClassVar[bool] = True  # False: it also trains where every image is labelled
 
     def __init__(self, cfg: C, task: Task) -> None:
         super().__init__()

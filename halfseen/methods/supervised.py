@@ -23,6 +23,8 @@ class Config:
 
 
 class Supervised(Method[Config]):
+    needs_unlabelled = False
+
     def __init__(self, cfg: Config, task: Task) -> None:
         super().__init__(cfg, task)
         self.net = task.make_net()
