@@ -63,6 +63,7 @@ class Unlabelled:
     target: Tensor  # [U, K] what it was taught, without
     kept: Tensor  # [U] bool; False: the method discards the image
     negatives: Tensor | None = None  # [U, K] bool; classes that it was taught not to be
+    view: Tensor | None = None  # [U, ...] what the target was predicted on: who wants another opinion can look too
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ class FixMatch(Method[Config]):
 
         L_s = cross_entropy(logits_x, batch.y).mean()
         L_u = (kept * cross_entropy(logits_s, pseudo)).mean()
-        return Losses({"L_s": L_s, "L_u": self.cfg.lambda_u * L_u}, unlabelled=Unlabelled(logits_s, q, kept))
+        taught = Unlabelled(logits_s, q, kept, view=weak)
+        return Losses({"L_s": L_s, "L_u": self.cfg.lambda_u * L_u}, unlabelled=taught)
 
     def after_step(self, clock: Clock) -> None:
         self.average.follow(self.net, early(self.cfg.decay, clock.step))

@@ -65,8 +65,9 @@ class MeanTeacher(Method[Config]):
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
         (class_x, class_u), (con_x, con_u) = self.two(self.net, self.weak(batch.x), self.weak(batch.u))
+        view_x, view_u = self.weak(batch.x), self.weak(batch.u)  # the teacher's
         with torch.no_grad():
-            (target_x, target_u), _ = self.two(self.teacher.net, self.weak(batch.x), self.weak(batch.u))
+            (target_x, target_u), _ = self.two(self.teacher.net, view_x, view_u)
         p_teacher = target_u.float().softmax(1)  # [U, K]
         rows = squared(con_u.float().softmax(1), p_teacher)
         if self.cfg.consistency_on == "all":
@@ -79,7 +80,7 @@ class MeanTeacher(Method[Config]):
             tie = squared(torch.cat([class_x, class_u]).float(), torch.cat([con_x, con_u]).float())
             terms["tie"] = self.cfg.logit_distance * tie.mean()
         everything = torch.ones_like(p_teacher[:, 0], dtype=torch.bool)
-        return Losses(terms, unlabelled=Unlabelled(con_u, p_teacher, everything))
+        return Losses(terms, unlabelled=Unlabelled(con_u, p_teacher, everything, view=view_u))
 
     def weight(self, progress: float) -> float:
         ramp = linear_rampup if self.cfg.ramp_form == "linear" else exp_rampup
