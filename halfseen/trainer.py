@@ -4,7 +4,6 @@ It knows no method's name. The labels that are hidden from the method are known 
 """
 
 import contextlib
-import math
 import operator
 import signal
 import threading
@@ -22,8 +21,9 @@ from halfseen.draws import Draws
 from halfseen.errors import UserError
 from halfseen.evaluate import Judge
 from halfseen.loader import Loader, Streams
-from halfseen.method import Batch, Clock, Losses, Method, Plan, Stage, Unlabelled
+from halfseen.method import Batch, Clock, Losses, Method, Plan, Stage
 from halfseen.optim import Optim, make_optimizer, set_rates
+from halfseen.tally import Tally
 
 
 class Stopped(Exception):  # noqa: N818 - no error: what was asked for
@@ -53,58 +53,6 @@ class Watcher(Protocol):
     def logged(self, row: dict[str, Any]) -> None: ...
     def evaluated(self, row: dict[str, Any]) -> None: ...
     def at(self, step: int, steps: int, stage: str) -> None: ...
-
-
-class Tally:
-    """Running sums of what steps report, kept on the device until they are asked for."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}  # name -> [2] numerator and denominator
-        self.bad: dict[str, Tensor] = {}  # loss term -> the first step at which it was not finite
-
-    def add(self, name: str, value: Tensor, weight: Tensor | float = 1.0) -> None:
-        pair = torch.stack([value.detach().double(), torch.as_tensor(weight, device=value.device).double()])
-        self.sums[name] = self.sums[name] + pair if name in self.sums else pair
-
-    def add_losses(self, losses: Losses, step: int) -> None:
-        for name, value in losses.terms.items():
-            self.add(name, value)
-            first = torch.where(torch.isfinite(value.detach()), math.inf, float(step))
-            self.bad[name] = torch.minimum(self.bad[name], first) if name in self.bad else first
-        for name, value in losses.stats.items():
-            self.add(name, value)
-
-    def add_scores(self, taught: Unlabelled, truth: Tensor) -> None:
-        """How right the teaching was, where the hidden labels are known."""
-        kept, known = taught.kept, truth >= 0
-        self.add("mask_rate", kept.double().sum(), float(len(kept)))
-        scored = kept & known
-        right = scored & (taught.target.argmax(1) == truth)
-        self.add("pseudo_accuracy", right.double().sum(), scored.double().sum())
-        if taught.negatives is not None:
-            rows = known.unsqueeze(1) & taught.negatives
-            wrong = rows.gather(1, truth.clamp_min(0).unsqueeze(1))
-            self.add("negative_error", wrong.double().sum(), rows.double().sum())
-
-    def state(self) -> dict[str, Any]:
-        return {"sums": dict(self.sums), "bad": dict(self.bad)}
-
-    def load(self, state: dict[str, Any], device: torch.device) -> None:
-        self.sums = {k: v.to(device) for k, v in state["sums"].items()}
-        self.bad = {k: v.to(device) for k, v in state["bad"].items()}
-
-    def read(self) -> tuple[dict[str, float], tuple[str, int] | None]:
-        """Means since the last reading, and the first term that was not finite with its step: one transfer."""
-        if not self.sums:
-            return {}, None
-        names, terms = list(self.sums), list(self.bad)
-        pairs = torch.stack([self.sums[n] for n in names])
-        distributed.average([pairs])
-        rows = torch.cat([pairs.reshape(-1), *(self.bad[t].double().reshape(1) for t in terms)]).tolist()
-        means = {n: rows[2 * i] / rows[2 * i + 1] for i, n in enumerate(names) if rows[2 * i + 1] > 0}
-        firsts = [(step, t) for t, step in zip(terms, rows[2 * len(names) :], strict=True) if step < math.inf]
-        self.sums, self.bad = {}, {}
-        return means, (min(firsts)[1], int(min(firsts)[0])) if firsts else None
 
 
 def phases(found: Losses | Iterator[Losses]) -> Iterator[Losses]:
@@ -316,7 +264,7 @@ class Trainer:
     def save(self, which: str, elapsed: float) -> None:
         if self.folder is None:
             return
-        if any(bool((v < math.inf).item()) for v in self.tally.bad.values()):
+        if self.tally.spoiled:
             raise NotFiniteError(self.describe(*(self.tally.read()[1] or ("?", self.total))))
         random = distributed.gather_objects(self.random_state())
         if distributed.rank() == 0:
