@@ -171,10 +171,11 @@ def per_class(recall: Sequence[float | None], counts: Array, classes: Sequence[s
     if len(classes) <= MOST_BARS:
         order = list(range(len(classes)))
     values = [recall[k] for k in order]
+    lengths = [max(v or 0.0, 0.004) for v in values]  # plotly writes nothing beside a bar without length
     bars = {
         "type": "bar",
         "orientation": "h",
-        "x": values,
+        "x": lengths,
         "y": list(range(len(order))),
         "text": [
             "no image" if v is None else f"{v:.1%} of {counts[k].sum()}" for v, k in zip(values, order, strict=True)
