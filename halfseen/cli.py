@@ -1,13 +1,15 @@
 """The command line. Each command's work is imported when it is called, so that help comes at once."""
 
 import contextlib
+import dataclasses
 import io
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 
@@ -22,6 +24,7 @@ halfseen {version}: train an image classifier when a few images are labelled and
   halfseen train DATA               train on a folder, a csv of labels, an npz file or a named set
   halfseen evaluate RUN             score a finished run again, on its own or on other images
   halfseen predict RUN IMAGES       label images, into a csv file
+  halfseen compare DATA --methods M ...   a table of methods on the same labels, with the same budget
   halfseen list                     methods, networks, data sets, views
   halfseen explain METHOD           its equations, its settings with their defaults, its departures from the paper
   halfseen bench                    how fast a step, the views and the parts of a step are here
@@ -42,6 +45,10 @@ class Train:
 
     data: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="DATA")]] = None
     settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()
+    source: Annotated[str | None, tyro.conf.arg(metavar="SET")] = None
+    """Instead of DATA: labelled images from here ..."""
+    target: Annotated[str | None, tyro.conf.arg(metavar="SET")] = None
+    """... and unlabelled and test images from here (domain adaptation)."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the run; it must not exist (default: a new one under runs/)."""
     resume: bool = False
@@ -50,9 +57,19 @@ class Train:
     def __call__(self) -> None:
         from halfseen.experiment import run
 
-        if self.data is None and not self.resume:
+        data = pair(self.data, self.source, self.target)
+        if data is None and not self.resume:
             raise UserError("say what to train on: a folder of images, a .npz file or a name of `halfseen list`")
-        run(self.data, self.settings, self.out, self.resume)
+        run(data, self.settings, self.out, self.resume)
+
+
+def pair(data: str | None, source: str | None, target: str | None) -> str | None:
+    """DATA, or the two sets of a domain adaptation as one name."""
+    if source is None and target is None:
+        return data
+    if data is not None or source is None or target is None:
+        raise UserError("domain adaptation takes --source SET and --target SET, and no DATA beside them")
+    return f"{source}->{target}"
 
 
 @dataclass(frozen=True)
@@ -145,24 +162,77 @@ class Demo:
         demo(self.out, self.seed)
 
 
-COMMANDS: dict[str, type[Any]] = {c.__name__.lower(): c for c in (Demo, Train, Evaluate, Predict, List, Explain, Bench)}
+CHOSEN_BY_COMPARE = ("method", "num_labels", "labels_per_class", "seed", "split_seed")
+Common = dataclasses.make_dataclass(  # the options of `train` that all runs of a comparison share
+    "Common",
+    [
+        (f.name, get_type_hints(Settings, include_extras=True)[f.name], f.default)
+        for f in dataclasses.fields(Settings)
+        if f.name not in CHOSEN_BY_COMPARE
+    ],
+    frozen=True,
+)
+SHARED = Common()
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Train several methods on the same labels with the same budget: mean ± std, and the gain over the labels alone.
+
+    The other options are those of `halfseen train`, for all runs alike. The same command again skips what is finished.
+    """
+
+    methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD ...")]
+    """Names, or with settings of their own: fixmatch "fixmatch:tau=0.9,lambda_u=2"."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of the runs and of results.json."""
+    data: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="DATA")]] = None
+    num_labels: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")] = ()
+    """Labels to keep; a part of the table for each number (default: all that the data give)."""
+    seeds: int = 3
+    """Label draws, each with its own seed: 0, 1, 2, ..."""
+    parallel: int = 1
+    """Runs at a time; each gets its share of the cores."""
+    source: Annotated[str | None, tyro.conf.arg(metavar="SET")] = None
+    target: Annotated[str | None, tyro.conf.arg(metavar="SET")] = None
+    """Instead of DATA: labels from one set, the task on another."""
+    common: Annotated[Common, tyro.conf.arg(name="")] = SHARED  # type: ignore[valid-type]  # made above
+
+    def __call__(self) -> None:
+        from halfseen.compare import compare
+
+        data = pair(self.data, self.source, self.target)
+        if data is None:
+            raise UserError("say what to compare on: DATA, or --source and --target")
+        shared = Settings(**dataclasses.asdict(self.common))
+        compare(data, self.methods, self.num_labels, self.seeds, shared, self.out, self.parallel)
+
+
+COMMANDS: dict[str, type[Any]] = {
+    c.__name__.lower(): c for c in (Demo, Train, Evaluate, Predict, Compare, List, Explain, Bench)
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; a mistake of the user's ends in one sentence and exit code 2."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    guarded(lambda: dispatch(list(sys.argv[1:] if argv is None else argv)))
+
+
+def guarded(work: Callable[[], None]) -> None:
+    """Do the work; whatever ends it that is no fault of the code becomes a line and an exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file name that the terminal cannot show must not end the command
             stream.reconfigure(errors="backslashreplace")
     try:
-        dispatch(args)
+        work()
+        sys.stdout.flush()
     except UserError as e:
         fail(str(e))
     except KeyboardInterrupt:
         print("\nhalfseen: stopped", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes nowhere
         raise SystemExit(0) from None
     except Exception as e:
         code = known_end(e)
@@ -202,7 +272,7 @@ def dispatch(args: list[str]) -> None:
 
 def parse(command: str, args: list[str]) -> Any:
     """The command with its options; what tyro has to say about a mistake becomes a sentence."""
-    markers = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    markers = (tyro.conf.OmitArgPrefixes,)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

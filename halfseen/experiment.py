@@ -12,7 +12,7 @@ from halfseen.allocator import keep_large_blocks
 from halfseen.build import Facts, build, default_net, hidden_labels, policy_names, reference_rows, views
 from halfseen.calibrate import SCRATCH_STEPS, steps_that_fit
 from halfseen.config import below, pairs, read, with_settings
-from halfseen.data import ImageSet, Split, choose_split, open_data
+from halfseen.data import ARROW, ImageSet, Split, choose_split, open_any
 from halfseen.device import pick_device
 from halfseen.draws import Draws
 from halfseen.errors import UserError
@@ -98,10 +98,11 @@ class Session:
         self.images = (
             data
             if isinstance(data, ImageSet)
-            else open_data(
+            else open_any(
                 data,
                 root=settings.root,
                 size=settings.size,
+                channels=settings.channels,
                 flip=settings.flip,
                 on_bad_image=settings.on_bad_image,
                 progress=not settings.quiet,
@@ -121,6 +122,7 @@ class Session:
                     f"{name} {n} cannot be shared by {distributed.world()} processes; use a multiple of them"
                 )
         self.scratch = self.trainer(SCRATCH_STEPS, None)  # a wrong net, view or setting shows here, before any file
+        self.passes = passes_per_step(self.scratch)  # also shows a mistake that only a step makes
         self.folder = Folder.open(out) if resume and out else self.new_folder(out)
 
     def new_folder(self, out: Path | None) -> Folder:
@@ -157,7 +159,8 @@ class Session:
             val_folds=s.val_folds,
             val_fold=s.val_fold,
             extra_val_per_class=s.extra_val_per_class,
-            include_labelled_in_unlabelled=self.entry.method.labelled_in_unlabelled,
+            # the labelled images of another domain are no examples of this one
+            include_labelled_in_unlabelled=self.entry.method.labelled_in_unlabelled and ARROW not in self.images.name,
             need_unlabelled=self.entry.method.needs_unlabelled,
         )
 
@@ -218,7 +221,7 @@ class Session:
             plan = Plan(1, len(self.split.labelled), len(self.split.unlabelled), self.batch)
             return max(1, round(s.epochs * plan.epoch_steps(self.entry.method.epoch)))
         if s.passes is not None:
-            steps = max(1, round(s.passes / passes_per_step(self.scratch)))
+            steps = max(1, round(s.passes / self.passes))
             self.display.say(f"{s.passes:g} network passes are {steps} steps")
             return steps
         minutes = s.minutes or DEFAULT_MINUTES
@@ -273,6 +276,7 @@ class Session:
             "net_options": self.net_options,
             "data": self.data_name,
             "steps": trainer.total_steps,
+            "passes": round(self.passes * trainer.total_steps),
             "seed": self.settings.seed,
         }
 

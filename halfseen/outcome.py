@@ -19,7 +19,7 @@ def conclude(
     """Score everything once, export the headline network, write metrics.json last: with it, the run is finished."""
     method, judge = trainer.method, trainer.judge
     trainer.save("last", trainer.seconds)
-    last = {n: {p: judge.full(net, p, images.classes) for p in judge.parts} for n, net in method.predictors().items()}
+    last = judge.at_end(method, len(images.classes))
     first = next(iter(last))
     headline: dict[str, Any] = {"which": "last", "predictor": first, "step": trainer.total, **last[first]}
     found: dict[str, Any] = {"last": last, "best": None}
@@ -42,6 +42,7 @@ def conclude(
         "seed": about["seed"],
         "steps": trainer.total_steps,
         "seconds": round(trainer.seconds, 2),
+        "passes": about["passes"],
         "note": images.note,
         "skipped": len(images.skipped),
     }

@@ -26,6 +26,8 @@ class Settings:
     """Folder of the named sets' files (default: $HALFSEEN_DATA or ./data)."""
     size: Int = None
     """Side that images are resized to, once."""
+    channels: Int = None
+    """1 or 3 (default: as the images are)."""
     flip: Annotated[bool | None, tyro.conf.arg(metavar="True|False")] = None
     """May an image be mirrored? (default: by the set; own pictures: only colour ones)"""
     on_bad_image: Literal["skip", "stop"] = "skip"
