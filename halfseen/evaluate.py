@@ -25,6 +25,14 @@ def logits_of(net: nn.Module, x: Tensor, clean: View, device: torch.device, rows
     return distributed.gather_rows(torch.cat(outs))[: len(x)].cpu()
 
 
+def corrections(headline: Tensor, other: Tensor) -> dict[str, int]:
+    """How many images a predictor gets right that the headline gets wrong, and the reverse; nothing for the headline."""
+    if headline is other:
+        return {}
+    right, lost = (other & ~headline).sum(), (headline & ~other).sum()
+    return {"true_corrections": int(right.item()), "false_corrections": int(lost.item())}
+
+
 class Judge:
     """Holds the parts that predictors are scored on: `val` (chooses) and `test` (never chooses)."""
 
@@ -38,15 +46,30 @@ class Judge:
     def during(self, method: Method[Any]) -> dict[str, Any]:
         """Accuracy and loss of every predictor on the validation part; on the test part too if a curve was asked for."""
         scores: dict[str, dict[str, dict[str, float]]] = {}
+        headline: dict[str, Tensor] = {}
         for predictor, net in method.predictors().items():
             scores[predictor] = {}
             for name in self.watches:
                 x, y = self.parts[name]
                 logits = self.logits(net, x)
                 loss = nn.functional.cross_entropy(logits, y).item()
-                right = (logits.argmax(1) == y).double().mean().item()
-                scores[predictor][name] = {"accuracy": right, "nll": loss}
+                right = logits.argmax(1) == y
+                scores[predictor][name] = {"accuracy": right.double().mean().item(), "nll": loss}
+                scores[predictor][name] |= corrections(headline.setdefault(name, right), right)
         return {"predictors": scores}
+
+    def at_end(self, method: Method[Any], classes: int) -> dict[str, dict[str, Any]]:
+        """Everything about every predictor on every part."""
+        scores: dict[str, dict[str, Any]] = {}
+        headline: dict[str, Tensor] = {}
+        for predictor, net in method.predictors().items():
+            scores[predictor] = {}
+            for name, (x, y) in self.parts.items():
+                logits = self.logits(net, x)
+                right = logits.argmax(1) == y
+                found = corrections(headline.setdefault(name, right), right)
+                scores[predictor][name] = metrics.summary(logits, y, classes) | found
+        return scores
 
     def logits(self, net: nn.Module, x: Tensor) -> Tensor:
         return logits_of(net, x, self.clean, self.device)
