@@ -5,7 +5,7 @@ Schedules are named in text, so that a run's config can say them and `--set meth
     constant            1
     cos(r)              (1 + cos(pi p / r)) / 2, r = T / training length (r > 1 ends above 0; default 1)
     cos7/16             cos(7 pi p / 16), the FixMatch family's
-    linear              1 - p
+    linear(start)       1 up to progress `start` (default 0), then down to 0 in a straight line; Adam's beta1 changes there
     te(up, down)        exp(-5 (1 - p/up)^2) while p < up, times exp(-(d/2)^2 / 50) over the last `down` of training,
                         where d counts 50ths of that part: Temporal Ensembling's; Adam's beta1 falls with it
     steps(p1:f1,...)    f1 from progress p1 on, f2 from p2 on, ...; 1 before
@@ -37,7 +37,7 @@ class Optim:
     momentum: float = 0.9  # sgd
     nesterov: bool = True  # sgd
     betas: tuple[float, float] = (0.9, 0.999)  # adam
-    beta1_end: float | None = None  # adam: beta1 goes here with the fall of a te schedule
+    beta1_end: float | None = None  # adam: beta1 goes here with the fall of a te schedule, or where a linear one begins
     weight_decay: float = 5e-4
     decay_all: bool = False  # False: biases and batch norm are not decayed
     clip: float | None = None  # the norm that the gradient is cut to
@@ -60,8 +60,10 @@ def _cos716() -> Schedule:
     return lambda p: ramps.cosine_7_16(p, 1)
 
 
-def _linear() -> Schedule:
-    return lambda p: 1 - p
+def _linear(start: float = 0.0) -> Schedule:
+    if not 0 <= start < 1:
+        raise ValueError(f"start={start}")
+    return lambda p: min(1.0, (1 - p) / (1 - start))
 
 
 def te_fall(progress: float, down: float) -> float:
@@ -125,12 +127,19 @@ def make_optimizer(parameters: Iterable[nn.Parameter], spec: Optim) -> torch.opt
     return torch.optim.AdamW(parts, lr=spec.lr, betas=spec.betas, fused=True)
 
 
+def beta1_share(schedule: str, progress: float) -> float:
+    """How much of Adam's first beta1 is left: VAT changes it at once where its rate begins to fall, TE little by little."""
+    numbers = [float(v) for v in re.findall(r"[\d.]+", schedule)]
+    if schedule.strip().startswith("linear"):
+        return 1.0 if progress < (numbers[0] if numbers else 0.0) else 0.0
+    return te_fall(progress, numbers[1] if len(numbers) > 1 else 50 / 300)
+
+
 def set_rates(optimizer: torch.optim.Optimizer, spec: Optim, progress: float) -> None:
     """The rate (and Adam's beta1) at this point of the stage."""
     lr = spec.lr * schedule_of(spec.schedule)(progress)
     for group in optimizer.param_groups:
         group["lr"] = lr
         if spec.beta1_end is not None and "betas" in group:
-            numbers = re.findall(r"[\d.]+", spec.schedule)
-            fall = te_fall(progress, float(numbers[1]) if len(numbers) > 1 else 50 / 300)
+            fall = beta1_share(spec.schedule, progress)
             group["betas"] = (spec.beta1_end + (spec.betas[0] - spec.beta1_end) * fall, spec.betas[1])

@@ -15,6 +15,7 @@ from halfseen.parts import ramps
 def test_schedules_are_the_formulas(p: float) -> None:
     assert schedule_of("constant")(p) == 1
     assert schedule_of("linear")(p) == pytest.approx(1 - p)
+    assert schedule_of("linear(0.5)")(p) == pytest.approx({0.0: 1, 0.1: 1, 0.5: 1, 0.9: 0.2, 1.0: 0}[p])
     assert schedule_of("cos")(p) == pytest.approx((1 + math.cos(math.pi * p)) / 2)
     assert schedule_of("cos(1.1666667)")(p) == pytest.approx(ramps.cosine(300 * p, 350), abs=1e-6)
     assert schedule_of("cos7/16")(p) == pytest.approx(math.cos(7 * math.pi * p / 16))
@@ -26,7 +27,7 @@ def test_steps_drop_where_they_say() -> None:
     assert [f(p) for p in (0, 0.24, 0.25, 0.49, 0.5, 1)] == [1, 1, 0.5, 0.5, 0.1, 0.1]
 
 
-@pytest.mark.parametrize("text", ["cosine", "cos(a)", "steps(1)", "te(1,2,3,4)", ""])
+@pytest.mark.parametrize("text", ["cosine", "cos(a)", "linear(1)", "linear(-0.1)", "steps(1)", "te(1,2,3,4)", ""])
 def test_a_wrong_schedule_is_a_sentence(text: str) -> None:
     with pytest.raises(UserError):
         Optim(schedule=text)
@@ -75,3 +76,15 @@ def test_beta1_falls_with_the_rate() -> None:
         set_rates(optimizer, spec, progress)
         expected = ramps.te_beta1(100 * progress, 100, 50)
         assert optimizer.param_groups[0]["betas"][0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "at"), [("te(0.2,0.5)", {0.0: 0.9, 0.5: 0.9, 1.0: 0.5}), ("linear(0.8)", {0.79: 0.9, 0.8: 0.5})]
+)
+def test_beta1_falls_where_the_rate_does(schedule: str, at: dict[float, float]) -> None:
+    """Temporal Ensembling: 0.5 + 0.4 exp(-d^2/200), d = 50 at the end; VAT: at once, where its rate begins to fall."""
+    spec = Optim("adam", schedule=schedule, beta1_end=0.5)
+    optimizer = make_optimizer([nn.Parameter(torch.zeros(2))], spec)
+    for progress, beta1 in at.items():
+        set_rates(optimizer, spec, progress)
+        assert optimizer.param_groups[0]["betas"] == pytest.approx((beta1, 0.999), abs=1e-5)
