@@ -21,4 +21,5 @@ def keep_large_blocks() -> bool:
     if mallopt is None:
         return False
     wanted = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER), (M_TOP_PAD, PAD))
-    return all([mallopt(name, value) == 1 for name, value in wanted])
+    taken = [mallopt(name, value) == 1 for name, value in wanted]
+    return all(taken)

@@ -61,16 +61,12 @@ def compare(
         )
     if seeds < 1 or parallel < 1:
         raise UserError("--seeds and --parallel are at least 1")
+    numbers: list[int | None] = list(num_labels) or [None]
     rows = [BASELINE, *(m for m in dict.fromkeys(methods) if m != BASELINE)]
-    jobs = [
-        job(row, n, seed, common, out, parallel)
-        for n in (num_labels or [None])
-        for row in rows
-        for seed in range(seeds)
-    ]
+    jobs = [job(row, n, seed, common, out, parallel) for n in numbers for row in rows for seed in range(seeds)]
     agree(data, jobs, out)
     run_all(data, jobs, parallel)
-    results = collect(data, rows, num_labels, jobs)
+    results = collect(data, rows, numbers, jobs)
     write_json(out / "results.json", results)
     show(results)
     return results
@@ -174,11 +170,11 @@ def child(order: str) -> None:
     run(told["data"], settings_from(told["settings"]), out, resume)
 
 
-def collect(data: str, rows: Sequence[str], num_labels: Sequence[int], jobs: Sequence[Job]) -> dict[str, Any]:
+def collect(data: str, rows: Sequence[str], numbers: Sequence[int | None], jobs: Sequence[Job]) -> dict[str, Any]:
     """Mean, deviation, and the paired difference to the supervised row at the same labels and seed."""
     table = []
     note = ""
-    for labels in num_labels or [None]:
+    for labels in numbers:
         found: dict[str, list[dict[str, Any]]] = {
             row: [
                 json.loads((j.folder / "metrics.json").read_text()) for j in jobs if (j.row, j.labels) == (row, labels)

@@ -159,6 +159,7 @@ class Session:
             val_folds=s.val_folds,
             val_fold=s.val_fold,
             extra_val_per_class=s.extra_val_per_class,
+            classes=self.images.classes,
             # the labelled images of another domain are no examples of this one
             include_labelled_in_unlabelled=self.entry.method.labelled_in_unlabelled and ARROW not in self.images.name,
             need_unlabelled=self.entry.method.needs_unlabelled,
