@@ -1,0 +1,57 @@
+"""`halfseen bench`: how fast a step, its parts and the views are here, as ratios of variants that ran in turn."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from halfseen.allocator import keep_large_blocks
+from halfseen.bench.rows import QUICK, Bench, Row, Sizes, against_plain, host_waits, overhead, throughput, view_rates
+from halfseen.bench.show import Sections, machine, show
+from halfseen.device import pick_device
+from halfseen.errors import UserError
+
+__all__ = ["QUICK", "Sizes", "bench"]
+
+
+def bench(quick: bool, device: str, out: Path | None, sizes: Sizes | None = None) -> dict[str, Any]:
+    """Measure, print the table, write the figures to `out`, and return them."""
+    if out is not None and not out.absolute().parent.is_dir():
+        raise UserError(f"there is no folder {out.absolute().parent} for --out {out}; make it first")
+    where = pick_device(device)
+    facts = machine(where)
+    if where.type == "cpu":
+        keep_large_blocks()
+    rows, shares = measure(where, sizes or (QUICK if quick else Sizes()))
+    show(Console(), facts, rows, shares)
+    figures = {"environment": facts, "quick": quick, "rows": [row.as_json() for row in rows], "shares": shares}
+    if out is not None:
+        out.write_text(json.dumps(figures, indent=2) + "\n")
+    return figures
+
+
+def measure(device: torch.device, sizes: Sizes) -> tuple[list[Row], dict[str, dict[str, float]]]:
+    """All rows, and for each network the share of each part in a step."""
+    rows: list[Row] = []
+    shares: dict[str, dict[str, float]] = {}
+    with Sections(5 if device.type == "cuda" else 4) as sections:
+        task = Bench(device, sizes, sections.tick)
+        sections.next("the plain loop")  # first, while this process holds little memory
+        rows += against_plain(task)
+        for case, target, rounds in ((sizes.wide, 1.10, sizes.rounds), (sizes.small, 1.5, sizes.small_rounds)):
+            sections.next(f"a step of {case.net}")
+            subject = task.subject(case)
+            rows.append(overhead(task, subject, target, rounds))
+            sections.tick("its parts")
+            shares[case.net] = subject.shares(rounds * task.times)
+            if device.type == "cuda":
+                rows.append(host_waits(task, subject))
+            del subject
+        sections.next("views")
+        rows += view_rates(task)
+        if device.type == "cuda":
+            sections.next("precision and batch")
+            rows += throughput(task)
+    return rows, shares
