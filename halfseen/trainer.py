@@ -62,9 +62,7 @@ def phases(found: Losses | Iterator[Losses]) -> Iterator[Losses]:
 
 def part_of(method: nn.Module, path: str) -> list[nn.Parameter]:
     """The parameters of a method's attribute: a network, or a parameter itself."""
-    found = operator.attrgetter(path)(method) if not any(p.isdigit() for p in path.split(".")) else None
-    if found is None:
-        found = method.get_submodule(path)
+    found = operator.attrgetter(path)(method)  # getattr finds a list's "0" too
     return [found] if isinstance(found, nn.Parameter) else list(found.parameters())
 
 

@@ -11,7 +11,7 @@ import torch
 from halfseen import checkpoint
 from halfseen.errors import UserError
 from halfseen.method import Losses, Plan, Unlabelled
-from halfseen.trainer import NotFiniteError, Pace, Stopped, Tally, Trainer
+from halfseen.trainer import NotFiniteError, Pace, Stopped, Tally, Trainer, part_of
 from tests.toy import assert_same, make_trainer, stop_after
 
 TWO_STAGES = str(Path(__file__).parent / "methods" / "two_stages.py")
@@ -194,3 +194,12 @@ def test_no_half_written_file_is_left(tmp_path: Path, monkeypatch: pytest.Monkey
         checkpoint.save(tmp_path / "x.pt", {"a": 2})
     assert [p.name for p in tmp_path.iterdir()] == ["x.pt"]
     assert checkpoint.load(tmp_path / "x.pt") == {"a": 1}
+
+
+def test_the_part_of_a_path_is_a_network_or_a_parameter_also_in_a_list() -> None:
+    pair = torch.nn.ModuleList(toy(steps=4).method for _ in range(2))
+    both = torch.nn.ModuleDict({"hosts": pair})
+    assert part_of(both, "hosts.1.free") == [pair[1].free]
+    found = part_of(both, "hosts.0.net")
+    assert len(found) == len(list(pair[0].net.parameters()))
+    assert all(a is b for a, b in zip(found, pair[0].net.parameters(), strict=True))
