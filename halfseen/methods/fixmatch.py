@@ -20,6 +20,7 @@ from torch import nn
 
 from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
 from halfseen.optim import Optim
+from halfseen.parts.cta import learn_strengths
 from halfseen.parts.ema import Ema, early
 from halfseen.parts.losses import cross_entropy
 from halfseen.parts.weak import WeakPass, with_weak
@@ -51,6 +52,7 @@ class FixMatch(Method[Config]):
 
         L_s = cross_entropy(logits_x, batch.y).mean()
         L_u = (kept * cross_entropy(logits_s, pseudo)).mean()
+        learn_strengths(self.strong, self.average, batch.x, batch.y)
         taught = Unlabelled(logits_s, q, kept, view=weak)
         return Losses({"L_s": L_s, "L_u": self.cfg.lambda_u * L_u}, unlabelled=taught)
 

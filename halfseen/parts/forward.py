@@ -69,9 +69,14 @@ def frozen_parameters(*nets: nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
+def active_dropouts(net: nn.Module) -> list[nn.Module]:
+    """The dropout layers that drop something."""
+    return [module for module in net.modules() if isinstance(module, _DropoutNd) and module.p > 0]
+
+
 def has_active_dropout(net: nn.Module) -> bool:
     """Whether passes under `only_dropout` differ from each other."""
-    return any(isinstance(module, _DropoutNd) and module.p > 0 for module in net.modules())
+    return bool(active_dropouts(net))
 
 
 @contextmanager

@@ -5,6 +5,14 @@ from typing import Any
 SPECIAL: dict[str, dict[str, Any]] = {
     "pseudo_label": {"settings": {"tau": 0.5}},
     "fixmatch": {"settings": {"tau": 0.5}},
+    # dropout draws differ in other processes; without it there is no stability to test
+    "commatch": {
+        "net_options": {"dropout": 0.0},
+        "settings": {"use_stability": False, "t_p": 0.5, "t_p_end": 0.5, "t_n_end": 0.2},
+    },
+    # the paper's rate of 0.1 is for networks with batch norm
+    "dual_student": {"settings": {"optim.lr": 0.03}},
+    "on_discarded": {"settings": {"settings": "optim.lr=0.03"}},
 }
 
 # pictures, random views and batch norm, without dropout
