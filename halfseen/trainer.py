@@ -132,7 +132,8 @@ class Trainer:
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         if not self.bf16:
             return contextlib.nullcontext()
-        return torch.autocast(self.data.device.type, dtype=torch.bfloat16)
+        # without its cache: up to torch 2.10 a weight that was first cast in a pass without gradient stays without
+        return torch.autocast(self.data.device.type, dtype=torch.bfloat16, cache_enabled=False)
 
     def train_step(self, batch: Batch, clock: Clock) -> None:
         specs = self.stage.optim
