@@ -30,7 +30,7 @@ def _one_thread():  # the workers take the number over
 
 
 def test_bench_prints_and_writes_every_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "bench.json"
+    out = tmp_path / "new" / "bench.json"
     returned = bench(False, "cpu", out, TINY)
     figures = json.loads(out.read_text())
     assert figures == json.loads(json.dumps(returned))
@@ -217,5 +217,8 @@ def test_a_worker_that_dies_is_an_error_with_its_exit_code() -> None:
 
 
 def test_a_place_that_cannot_be_written_is_said_before_anything_is_measured(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="make it first"):
-        bench(True, "cpu", tmp_path / "none" / "bench.json", TINY)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="choose another place"):
+        bench(True, "cpu", tmp_path / "file" / "bench.json", TINY)
+    with pytest.raises(UserError, match="is a folder"):
+        bench(True, "cpu", tmp_path, TINY)

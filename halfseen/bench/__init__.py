@@ -1,6 +1,5 @@
 """`halfseen bench`: how fast a step, its parts and the views are here, as ratios of variants that ran in turn."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from halfseen.allocator import keep_large_blocks
 from halfseen.bench.rows import QUICK, Bench, Row, Sizes, against_plain, host_waits, overhead, throughput, view_rates
 from halfseen.bench.show import Sections, machine, show
+from halfseen.checkpoint import write_json
 from halfseen.device import pick_device
 from halfseen.errors import UserError
 
@@ -18,8 +18,8 @@ __all__ = ["QUICK", "Sizes", "bench"]
 
 def bench(quick: bool, device: str, out: Path | None, sizes: Sizes | None = None) -> dict[str, Any]:
     """Measure, print the table, write the figures to `out`, and return them."""
-    if out is not None and not out.absolute().parent.is_dir():
-        raise UserError(f"there is no folder {out.absolute().parent} for --out {out}; make it first")
+    if out is not None:
+        check_place(out)
     where = pick_device(device)
     facts = machine(where)
     if where.type == "cpu":
@@ -28,8 +28,18 @@ def bench(quick: bool, device: str, out: Path | None, sizes: Sizes | None = None
     show(Console(), facts, rows, shares)
     figures = {"environment": facts, "quick": quick, "rows": [row.as_json() for row in rows], "shares": shares}
     if out is not None:
-        out.write_text(json.dumps(figures, indent=2) + "\n")
+        write_json(out, figures)
     return figures
+
+
+def check_place(out: Path) -> None:
+    """Found out now rather than after minutes of measuring."""
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; name a file for the figures")
+    try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"no folder for --out {out} can be made ({e.strerror or e}); choose another place") from e
 
 
 def measure(device: torch.device, sizes: Sizes) -> tuple[list[Row], dict[str, dict[str, float]]]:

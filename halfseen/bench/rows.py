@@ -20,6 +20,7 @@ from halfseen.draws import Draws
 
 FULL_BATCH = (64, 448)  # the targets are stated for it
 SYNC_STEPS = 20
+LARGE_NEEDS = 40 << 30  # bytes of a GPU's memory for the large batch
 WIDE = Case("wrn-28-2", (3, 32, 32), *FULL_BATCH)
 SMALL = Case("small", (1, 28, 28), *FULL_BATCH)
 
@@ -181,7 +182,9 @@ def view_rates(bench: Bench) -> list[Row]:
 def throughput(bench: Bench) -> list[Row]:
     """On a GPU: images a second by batch, precision and compilation."""
     rows: list[Row] = []
-    batches = [bench.sizes.wide.batch, *([bench.sizes.large_batch] if bench.sizes.large_batch else [])]
+    batches = [bench.sizes.wide.batch]
+    if bench.sizes.large_batch and torch.cuda.mem_get_info(bench.device)[0] > LARGE_NEEDS:
+        batches.append(bench.sizes.large_batch)
     for labelled, unlabelled in batches:
         case = Case(bench.sizes.wide.net, bench.sizes.wide.shape, labelled, unlabelled)
         kinds = {"fp32": (False, False), "bf16": (True, False)}
