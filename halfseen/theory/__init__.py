@@ -1,0 +1,1 @@
+"""The theorems of the papers in numbers: what `halfseen theory` prints."""
