@@ -24,6 +24,7 @@ from halfseen.nets import describe_options, find_factory
 from halfseen.outcome import conclude
 from halfseen.passes import passes_per_step
 from halfseen.progress import Display
+from halfseen.recorder import Recorder, need_tensorboard, summary_lines
 from halfseen.resume import resumed
 from halfseen.run import Folder, environment
 from halfseen.settings import Settings
@@ -79,8 +80,9 @@ class Session:
 
     def __init__(self, data: Any, settings: Settings, out: Path | None, resume: bool, go_on: str | None = None) -> None:
         self.settings, self.resume, self.command = settings, resume, go_on
-        self.writer: Any = None
         self.display = Display(settings.quiet or distributed.outside_rank() > 0)
+        if settings.tensorboard:
+            need_tensorboard()
         self.device = pick_device(settings.device)
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -198,7 +200,7 @@ class Session:
             judge,
             seed=s.seed,
             pace=Pace(s.log_every, s.eval_every, s.save_every),
-            watcher=self,
+            watcher=Recorder(self.display, folder, s.tensorboard),
             folder=folder,
             bf16=bf16,
         )
@@ -239,7 +241,8 @@ class Session:
             last = self.folder.path / "checkpoints" / "last.pt"
             if last.is_file():
                 trainer.load(checkpoint.load(last))
-            self.folder.forget_after(trainer.total)
+            if distributed.rank() == 0:
+                self.folder.forget_after(trainer.total)
         else:
             steps = self.steps()
             del self.scratch
@@ -319,39 +322,6 @@ class Session:
     def go_on(self) -> str:
         return self.command or f"halfseen train --out {self.folder.path} --resume"
 
-    # ---- what the trainer reports ---------------------------------------------------------------------------------------
-
-    def logged(self, row: dict[str, Any]) -> None:
-        self.display.logged(row)
-        if distributed.rank() == 0:
-            self.folder.append(row)
-            self.events(row)
-
-    def evaluated(self, row: dict[str, Any]) -> None:
-        self.display.evaluated(row)
-        if distributed.rank() == 0:
-            self.folder.append({"event": "evaluation", **row})
-            for predictor, parts in row["predictors"].items():
-                for part, scores in parts.items():
-                    self.events({"step": row["step"], **{f"{part}/{predictor}/{k}": v for k, v in scores.items()}})
-
-    def at(self, step: int, steps: int, stage: str) -> None:
-        self.display.at(step, steps, stage)
-
-    def events(self, row: dict[str, Any]) -> None:
-        """The same numbers for TensorBoard."""
-        if not self.settings.tensorboard:
-            return
-        if self.writer is None:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise UserError("--tensorboard needs the extra: pip install 'halfseen[tensorboard]'") from None
-            self.writer = SummaryWriter(str(self.folder.path / "tensorboard"))
-        for key, value in row.items():
-            if isinstance(value, float):
-                self.writer.add_scalar(key, value, row["step"])
-
 
 def read_options(net: Any, texts: dict[str, Any]) -> dict[str, Any]:
     """`--set net.dropout=0.3`: text read as the kind of value that the option's default has."""
@@ -362,17 +332,3 @@ def read_options(net: Any, texts: dict[str, Any]) -> dict[str, Any]:
         kind = type(default) if isinstance(default, bool | int | float | str) else str
         options[name] = read(text, kind, f"net.{name}") if isinstance(text, str) else text
     return options
-
-
-def summary_lines(metrics: dict[str, Any]) -> str:
-    """The scores that a person wants to see first."""
-    head = metrics["headline"]
-    lines = []
-    for part in ("test", "val"):
-        if part in head:
-            low, high = head[part]["interval"]
-            name = {"test": "test", "val": "validation"}[part]
-            lines.append(f"{name} accuracy {head[part]['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%})")
-    if not lines:
-        lines.append("there was no test or validation image to score the model on")
-    return f"{head['which']}, {head['predictor']}: " + ", ".join(lines)
