@@ -41,10 +41,19 @@ class Recipe:
     alpha: float = 0.99  # how much of a label LabelSpreading takes from the neighbours
 
 
-def recipe(best_steps: int = 3000, supervised_steps: int = 1000) -> Recipe:
-    """The demonstration's, or a shorter one for tests."""
+def recipe(best_steps: int = 4000, supervised_steps: int = 1000) -> Recipe:
+    """The demonstration's, or a shorter one for tests.
+
+    Both networks have the same size, views of labelled images and optimiser. The strong view has no hole in it: without
+    its upper half a 5 is a 3, and FixMatch then teaches itself that it is one.
+    """
+    optim = ("method.optim.kind=adam", "method.optim.lr=0.002", "method.optim.weight_decay=0")
     common: dict[str, Any] = {"num_labels": LABELS, "net": "small", "weak": "affine", "report": False}
-    best = Settings(method=BEST, steps=best_steps, strong="affine+affine", batch=32, unlabelled_batch=128, **common)
+    common["overrides"] = ("net.width=16", *optim)
+    common["threads"] = 1  # so small a network gains little from a second core, and loses much when that one is busy
+    best = Settings(
+        method=BEST, steps=best_steps, strong="affine+affine+noise", batch=32, unlabelled_batch=128, **common
+    )
     return Recipe(best, Settings(method="supervised", steps=supervised_steps, batch=LABELS, **common))
 
 
@@ -95,7 +104,7 @@ def compare(out: Path, seed: int, plan: Recipe, go_on: str) -> None:
     split = Split.from_json(Folder(supervised.folder).read("split.json"))
     spread = label_spreading(images, split, plan)
     best = train(out / plan.best.method, plan.best, seed, go_on)
-    n, rest = len(split.labelled), len(split.unlabelled)
+    n, rest = len(split.labelled), len(images.x) - len(split.labelled)
     contenders = (
         of_run(supervised, f"the network on the {n} labels alone"),
         spread,
@@ -104,7 +113,8 @@ def compare(out: Path, seed: int, plan: Recipe, go_on: str) -> None:
     scored = 0 if images.test_x is None else len(images.test_x)
     note = (
         f"All have the same {n} labels and are scored on the same {scored:,} test images. The settings of "
-        f"{plan.best.method} and LabelSpreading were chosen by hidden labels of training images, never on test images."
+        f"{plan.best.method} and LabelSpreading were chosen by hidden labels of training images, never on test images. "
+        "The intervals do not cover the luck of the draw: other labels (--seed 1, --seed 2) can do far better or worse."
     )
     comparison = Comparison(f"{len(contenders)} ways to use {n} labels", contenders, note)
     write_page(out / "report.html", Folder(best.folder), images, comparison)
