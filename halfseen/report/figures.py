@@ -244,7 +244,11 @@ def confidence_histogram(found: Predictions) -> Markup:
         for title, rows, colour in groups
         if rows.any()
     ]
-    axes: dict[str, Any] = {"xaxis": {"range": [0, 1], "tickformat": ".0%"}, "yaxis": {"type": "log", "dtick": 1}}
+    top = 1.05 * float(np.log10(max(max(t["y"]) for t in traces)))  # from below 1, so that a single image shows
+    axes: dict[str, Any] = {
+        "xaxis": {"range": [0, 1], "tickformat": ".0%"},
+        "yaxis": {"type": "log", "dtick": 1, "range": [-0.2, top]},
+    }
     return draw("confidence", traces, "confidence", "images (logarithmic)", barmode="group", bargap=0, **axes)
 
 
