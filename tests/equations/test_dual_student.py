@@ -54,7 +54,7 @@ def reference(model: DualStudent, data: Batch) -> tuple[list[dict[str, Tensor]],
             p[s][i].argmax() == pa[s][i].argmax() and bool(max(p[s][i].max(), pa[s][i].max()) > model.cfg.xi)
             for s in (0, 1)
         ]
-        d = [float(mse(pq[s][i], pa[s][i])) for s in (0, 1)]
+        d = [mse(pq[s][i], pa[s][i]).item() for s in (0, 1)]
         for s in (0, 1):
             r = 1 - s
             taught = bool(stable[r] and (not stable[s] or d[r] <= d[s]))
