@@ -159,9 +159,10 @@ class Trainer:
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         losses.total.backward()  # type: ignore[no-untyped-call]  # torch does not annotate Tensor.backward
-        distributed.average_gradients(self.method.parameters())
+        trains = losses.trains or tuple(self.optimizers)
+        distributed.average_gradients(p for name in trains for p in part_of(self.method, name))
         distributed.average_buffers(self.method)
-        for name in losses.trains or tuple(self.optimizers):
+        for name in trains:
             clip = specs[name].clip
             if clip is not None:
                 nn.utils.clip_grad_norm_(part_of(self.method, name), clip)

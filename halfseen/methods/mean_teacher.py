@@ -2,7 +2,7 @@
 
     theta'_t = d theta'_{t-1} + (1 - d) theta_t,   d = min(1 - 1/(t+1), decay)               (2)
     J = w(t) E ||p(a'(x), theta') - p(a(x), theta)||^2        a, a' two weak views             (1)
-    L = CE(p(a(x_b), theta), y_b) + J        w(t) = weight exp(-5 (1 - min(t, T)/T)^2)
+    L = CE(p(a(x_b), theta), y_b) + J        w(t) = weight min(t, T)/T, or weight exp(-5 (1 - min(t, T)/T)^2)
 
 The teacher theta' sees its own view, in train mode (its dropout and noise at work), without gradient; ||.||^2 is the mean
 over classes. Evaluated: the teacher, and the student.
@@ -13,8 +13,9 @@ is the mean over the labelled rows. Two heads (`heads = 2`, the PyTorch release)
 the second on consistency, and logit_distance * MSE ties their logits, through both.
 
 Departures:
-- The default is the WRN protocol (weight 50, ramp over 40% of training, J on unlabelled rows, mean CE, decay 0.999), the
-  one under which this method stands in the tables beside FixMatch; the ConvLarge and Shake-Shake settings are recipes.
+- The default is the WRN protocol, under which this method stands in the tables beside FixMatch: weight 50 with a linear
+  ramp over 40% of training, J on unlabelled rows, mean CE, decay 0.999, and unlabelled rows that are normalised by their
+  own batch and leave the student's running statistics alone (batch_norm_on_u = true: one pass of all rows, as in the paper).
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ from torch import Tensor, nn
 from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
 from halfseen.optim import Optim
 from halfseen.parts.ema import Ema
-from halfseen.parts.forward import together
+from halfseen.parts.forward import frozen_batchnorm, together
+from halfseen.parts.heads import TwoHeads
 from halfseen.parts.losses import cross_entropy, squared
 from halfseen.parts.ramps import exp_rampup, linear_rampup
 
@@ -41,6 +43,7 @@ class Config:
     decay: float = 0.999
     decay_in_ramp: float | None = None  # another decay while the weight rises (.99 in the paper)
     teacher_norm: Literal["own", "copied", "averaged"] = "own"  # batch-norm statistics of the teacher
+    batch_norm_on_u: bool = False  # do unlabelled rows move the student's running statistics? (true in the paper)
     heads: Literal[1, 2] = 1
     logit_distance: float = 0.01  # weight of the tie between two heads
     optim: Optim = Optim()
@@ -52,22 +55,22 @@ class MeanTeacher(Method[Config]):
 
     def __init__(self, cfg: Config, task: Task) -> None:
         super().__init__(cfg, task)
-        self.net = task.make_net(heads=2) if cfg.heads == 2 else task.make_net()
+        self.net = TwoHeads(task.make_net, cfg.heads)
         self.teacher = Ema(self.net)
 
-    def two(self, net: nn.Module, *views: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Logits of the class head and of the consistency head for each view; with one head they are the same."""
-        features = together(net.features, *views)  # type: ignore[arg-type]  # every network has features
-        classes = tuple(net.head(f) for f in features)  # type: ignore[operator]
-        if self.cfg.heads == 1:
-            return classes, classes
-        return classes, tuple(net.head2(f) for f in features)  # type: ignore[operator]
+    def both(self, view_x: Tensor, view_u: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Class and consistency logits of the student, of labelled and of unlabelled rows."""
+        if self.cfg.batch_norm_on_u:
+            return self.net.both(view_x, view_u)
+        first = self.net.both(view_x)
+        with frozen_batchnorm(self.net):
+            return first + self.net.both(view_u)
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
-        (class_x, class_u), (con_x, con_u) = self.two(self.net, self.weak(batch.x), self.weak(batch.u))
+        (class_x, con_x), (class_u, con_u) = self.both(self.weak(batch.x), self.weak(batch.u))
         view_x, view_u = self.weak(batch.x), self.weak(batch.u)  # the teacher's
         with torch.no_grad():
-            (target_x, target_u), _ = self.two(self.teacher.net, view_x, view_u)
+            target_x, target_u = together(self.teacher, view_x, view_u)  # of its class head
         p_teacher = target_u.float().softmax(1)  # [U, K]
         rows = squared(con_u.float().softmax(1), p_teacher)
         if self.cfg.consistency_on == "all":
