@@ -58,7 +58,7 @@ class Config:
     supervised_batch: int = 40  # labelled images a step of the first stage
     supervised: Optim = Optim(lr=0.05, schedule="cos(1.1667)", weight_decay=2e-4, decay_all=True)  # T 350 of 300
     d2: Optim = Optim(lr=0.03, schedule="constant", weight_decay=2e-4, decay_all=True)  # any other schedule: no drops
-    finetune: Optim = Optim(lr=0.0025, schedule="cos", weight_decay=2e-4, decay_all=True)
+    finetune: Optim = Optim(lr=0.0025, schedule="cos", weight_decay=2e-4, decay_all=True)  # T 50 of 50
 
 
 class R2D2(Method[Config]):
