@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from halfseen import checkpoint
 from halfseen.errors import UserError
 from halfseen.method import Clock, Plan
 from halfseen.methods.ccn import CCN, Config
@@ -20,6 +22,7 @@ from halfseen.parts.correction import Corrected, Correction
 from halfseen.parts.losses import cross_entropy, entropy, kl
 from halfseen.parts.mutual import read
 from tests.equations.pair import MID, batch, descend, first, gradients, made, one_step, reaches, task
+from tests.toy import assert_same, make_trainer, stop_after
 
 PARTS = ("net1", "net2", "correction")
 
@@ -289,6 +292,19 @@ def test_on_pictures_running_statistics_move_in_a_networks_own_forward_only(upda
     for net in (method.net1, method.net2):
         assert net.norm1.num_batches_tracked.item() == 2  # labelled rows, unlabelled rows
     assert all(p.isfinite().all() for p in method.parameters())
+
+
+def test_updates_in_turn_resume_exactly_with_dropout(tmp_path: Path) -> None:
+    """VAT's passes set torch's random numbers back and forward again: nothing of that may be left over."""
+    more = {"steps": 12, "settings": {"update": "gauss_seidel"}, "net_options": {"width": 16, "dropout": 0.3}}
+    straight = make_trainer("ccn", folder=tmp_path / "a", **more)
+    straight.run()
+    stop_after(make_trainer("ccn", folder=tmp_path / "b", **more), 7)
+    resumed = make_trainer("ccn", folder=tmp_path / "b", **more)
+    resumed.load(checkpoint.load(tmp_path / "b" / "checkpoints" / "last.pt"))
+    resumed.run()
+    assert_same(straight.method.state_dict(), resumed.method.state_dict())
+    assert straight.method.n.values.sum() == 12 * 32
 
 
 # ---- variants and settings ------------------------------------------------------------------

@@ -89,6 +89,7 @@ def test_inner_passes_leave_statistics_gradients_and_modes_alone() -> None:
     start = noise_state(CPU)
     logits = net(x)
     assert not torch.equal(before["norm1.running_mean"], net.state_dict()["norm1.running_mean"])  # it can move
+    torch.rand(7)  # another network's masks, say: afterwards the random numbers go on from here
     before, random = copy.deepcopy(net.state_dict()), noise_state(CPU)
     adversarial(net, x, logits, Draws.seeded(0), 1.0, 0.1, start)
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
