@@ -27,6 +27,7 @@ halfseen {version}: train an image classifier when a few images are labelled and
   halfseen compare DATA --methods M ...   a table of methods on the same labels, with the same budget
   halfseen list                     methods, networks, data sets, views
   halfseen explain METHOD           its equations, its settings with their defaults, its departures from the paper
+  halfseen theory dnll|r2d2|ccn     the papers' theorems in numbers, with a plot
   halfseen bench                    how fast a step, the views and the parts of a step are here
 
   halfseen COMMAND --help           what a command takes
@@ -133,6 +134,20 @@ class Explain:
 
 
 @dataclass(frozen=True)
+class Theory:
+    """A paper's theorems in numbers, with a plot: dnll (3.1, 3.2), r2d2 (1, 2), ccn (decision regions of two spirals)."""
+
+    name: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="dnll|r2d2|ccn")]]
+    out: Path = Path(".")
+    """Folder of the page."""
+
+    def __call__(self) -> None:
+        from halfseen.theory.command import theory
+
+        theory(self.name, self.out)
+
+
+@dataclass(frozen=True)
 class Bench:
     """Measure speed here: steps against the passes they cannot avoid and against a plain loop, views, parts of a step."""
 
@@ -209,7 +224,7 @@ class Compare:
 
 
 COMMANDS: dict[str, type[Any]] = {
-    c.__name__.lower(): c for c in (Demo, Train, Evaluate, Predict, Compare, List, Explain, Bench)
+    c.__name__.lower(): c for c in (Demo, Train, Evaluate, Predict, Compare, List, Explain, Theory, Bench)
 }
 
 
