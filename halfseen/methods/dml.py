@@ -1,7 +1,7 @@
 """Deep Mutual Learning: Zhang et al. 2018, arXiv:1706.00384; with unlabelled images, the baseline of CCN (CVPR 2019).
 
-    L_1 = CE(p_1, y) + lambda KL(sg p_2 || p_1)                      (5)
-    L_2 = CE(p_2, y) + lambda KL(sg p_1 || p_2)                      (5)
+    L_1 = CE(p_1, y) + lambda KL(sg p_2 || p_1)
+    L_2 = CE(p_2, y) + lambda KL(sg p_1 || p_2)                      lambda = 1 in the paper
 
 Two networks of the same kind, each with its own start, dropout and optimiser; sg: without gradient. CE runs over the
 labelled rows, KL over the unlabelled ones (dml_on = all: over both).

@@ -1,14 +1,14 @@
 """VAT, virtual adversarial training, with entropy: Miyato et al. 2018, arXiv:1704.03976.
 
-    LDS(x) = KL(sg p(x) || p(x + r)),   r = argmax_{||r|| <= eps} KL(p(x) || p(x + r))                  (5, 6)
-    r = eps g/||g||,   g = grad_r KL(p(x) || p(x + r)) at r = xi d,   d a random direction              (7-12)
-    L = CE_L + w(t) (alpha mean_U LDS + beta mean_U H(p(x)))          H: entropy, beta > 0 is VAT+EntMin   (8, 13)
+    LDS(x) = KL(sg p(x) || p(x + r)),   r = argmax_{||r|| <= eps} KL(p(x) || p(x + r))
+    r = eps g/||g||,   g = grad_r KL(p(x) || p(x + r)) at r = xi d,   d a random direction         (one power iteration)
+    L = CE_L + w(t) (alpha mean_U LDS + beta mean_U H(p(x)))          H: entropy, beta > 0 is VAT+EntMin
 
 sg: without gradient. Evaluated: the network.
 
 Departures:
-- xi is a tenth of eps; the reference takes 1e-6. In float32 that step is lost in rounding where the masks of the passes are
-  the same, and under bf16 any step below 1 is (the cosines are in parts/adversarial.py); `method.xi=1e-6` is the paper's.
+- xi is a tenth of eps; the reference takes 1e-6, which rounding swallows in float32 where the passes share their masks, and
+  bf16 needs yet longer steps (cosines measured: parts/adversarial.py). method.xi=1e-6 is the reference's.
 - eps has no single value in the paper (chosen per data set): unset, it follows the shape of the images; the table of the
   values by data set and input scale is in docs/methods/vat.md.
 - The SVHN runs of the reference have batch norm on the logits; no network here has.
