@@ -2,6 +2,9 @@
 
 How the settings below were found: by the accuracy on the training set's unlabelled images, whose labels are known here
 and hidden from the methods, over label draws 0, 1 and 2. Neither they nor LabelSpreading's were chosen on test images.
+
+Test accuracy on draws 0, 1, 2 (--seed): supervised 77.8, 67.5, 61.2; LabelSpreading 65.5, 66.3, 74.7; FixMatch 96.6,
+96.4, 88.9 (on draw 2 it takes 3s for 2s for half of the training); about 165 s of one core in all.
 """
 
 import json
