@@ -35,7 +35,9 @@ def dnll(page: Path) -> Path:
         rows = numbers.table()
         plot = numbers.plot(page)
     show("DNLL, Theorems 3.1 (error) and 3.2 (collision): formula, exact, simulated", rows)
-    say = "The paper's collision probability takes both sets from the K-2 classes that neither network predicts; each one"
+    say = (
+        "The paper's collision probability takes both sets from the K-2 classes that neither network predicts; each one"
+    )
     Console().print(
         f"{say} leaves out its own class only. The column exact is right, and the simulation agrees with it."
     )
