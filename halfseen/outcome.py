@@ -69,7 +69,7 @@ def probabilities(
     p = trainer.judge.logits(net, images.x[ids]).softmax(1)
     arrays["unlabelled"], arrays["unlabelled_ids"] = p.numpy().astype(np.float16), ids.numpy()
     truth = images.y[ids]
-    known = truth >= 0
+    known = (truth >= 0) & ~torch.isin(ids, split.labelled)  # some methods use the labelled images unlabelled too
     summary: dict[str, Any] = {"count": len(ids), "labels_known": int(known.sum())}
     if known.any():
         summary["accuracy"] = metrics.accuracy(p[known], truth[known])

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from halfseen.checkpoint import write_bytes
 from halfseen.data.arrays import PARTS, pixels
-from halfseen.data.folders import TABLE, _images
+from halfseen.data.folders import TABLE, images_in
 from halfseen.data.images import BadImageError, decode
 from halfseen.data.sets import natural
 from halfseen.device import pick_device
@@ -117,7 +117,7 @@ def batches(source: Path, shape: tuple[int, ...], left_out: LeftOut) -> Iterator
 def files(source: Path, left_out: LeftOut) -> tuple[Path, list[str]]:
     """A folder and the images below it, in natural order; or one file, whatever its name."""
     if source.is_dir():
-        paths = sorted(_images(source, source, left_out.others, but=TABLE), key=natural)
+        paths = sorted(images_in(source, source, left_out.others, but=TABLE), key=natural)
         if not paths:
             raise UserError(f"{source} holds no images; name the folder that they are in")
         return source, paths

@@ -118,7 +118,7 @@ def scan(root: Path) -> tuple[list[Row], list[tuple[str, str]]]:
                 )
             for name in _subfolders(root):
                 if name.casefold() in UNLABELLED:
-                    rows += [Row("train", path, "") for path in _images(root, root / name, others)]
+                    rows += [Row("train", path, "") for path in images_in(root, root / name, others)]
         else:
             found, strange = _class_rows(root, root, "train", skip=tuple(parts))
             rows, others = rows + found, others + strange
@@ -139,7 +139,7 @@ def _table_rows(root: Path, folder: Path, part: str | None) -> tuple[list[Row], 
     labels = read_labels(folder / TABLE)
     prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
     by_path = {prefix + path: label for path, label in labels.items()}
-    paths = dict.fromkeys([*by_path, *_images(root, folder, others, but=TABLE)])
+    paths = dict.fromkeys([*by_path, *images_in(root, folder, others, but=TABLE)])
     rows = []
     for path in paths:
         first = path.split("/")[0].casefold() if "/" in path else ""
@@ -163,14 +163,14 @@ def _class_rows(
         if name in skip:
             continue
         label = "" if name.casefold() in UNLABELLED else name
-        paths = _images(root, folder / name, others)
+        paths = images_in(root, folder / name, others)
         if not paths and label:
             raise UserError(f"The class folder {folder / name} holds no images: add some, or remove it.")
         rows += [Row(part, path, label) for path in paths]
     return rows, others
 
 
-def _images(root: Path, folder: Path, others: list[tuple[str, str]], but: str = "") -> list[str]:
+def images_in(root: Path, folder: Path, others: list[tuple[str, str]], but: str = "") -> list[str]:
     """Paths below the root of all images in the folder and below it; what else lies there is added to `others`."""
     found: list[str] = []
     seen: set[str] = set()

@@ -172,9 +172,10 @@ def unlabelled_sentence(record: Record) -> str:
         return (
             f"In the end the network labels {many(n, 'unlabelled image')}, whose true labels are not known here{also}."
         )
+    but = f" (the {seen} labelled ones, which this method also uses, not counted)" if seen else ""
     whose = f"{many(known, 'unlabelled image')} whose true label is known here"
     return (
-        f"In the end the network is right about {percent(summary['accuracy'])} of the {whose}{also}. "
+        f"In the end the network is right about {percent(summary['accuracy'])} of the {whose}{but}. "
         "Hidden labels score it and teach it nothing."
     )
 
