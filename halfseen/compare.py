@@ -21,7 +21,7 @@ from rich.table import Table
 
 from halfseen import catalog
 from halfseen.checkpoint import write_json
-from halfseen.config import pairs, with_settings
+from halfseen.config import below, pairs, with_settings
 from halfseen.errors import UserError
 from halfseen.progress import clock, stderr
 from halfseen.settings import Settings
@@ -74,10 +74,11 @@ def compare(
 
 def job(row: str, labels: int | None, seed: int, common: Settings, out: Path, parallel: int) -> Job:
     name, _, own = row.partition(":")
-    chosen = pairs(part for part in own.split(",") if part)
+    shared = pairs(common.overrides)
+    chosen = below(shared, "method") | pairs(part for part in own.split(",") if part)
     entry = catalog.load(name)
     with_settings(entry.config(), chosen, name)  # a wrong key shows before anything runs
-    overrides = [o for o in common.overrides if o.startswith("net.")]
+    overrides = [f"net.{k}={v}" for k, v in below(shared, "net").items()]
     overrides += [f"method.{k}={v}" for k, v in chosen.items()]
     threads = common.threads or max(1, (os.cpu_count() or 1) // parallel)
     settings = dataclasses.replace(

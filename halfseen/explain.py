@@ -25,7 +25,7 @@ from halfseen.method import Epoch
 from halfseen.nets import NETS, make_net
 
 WIDE = 1000  # columns of an output that is no terminal: nothing is wrapped or cut there
-LINE = 100  # characters of a line of settings
+LINE = 118  # characters of a line of settings
 
 VIEWS = {
     "none": "the image itself",
@@ -221,16 +221,15 @@ def defaults_of(entry: catalog.Entry) -> list[tuple[str, str]]:
     """What a run of the method does unless it is told otherwise."""
     method = entry.method
     weak, strong = method.views
+    among = ", the labelled ones among them" if method.labelled_in_unlabelled else ""
     rows = [
         ("views", f"weak {weak}, strong {strong} (--weak, --strong)"),
-        ("batch", f"{method.batch[0]} labelled, {method.batch[1]} unlabelled (--batch, --unlabelled-batch)"),
+        ("batch", f"{method.batch[0]} labelled, {method.batch[1]} unlabelled{among} (--batch, --unlabelled-batch)"),
         ("epoch", epoch_text(method.epoch)),
     ]
     if names := predictors_of(entry):
         first = " (the headline is the best on validation images, or the first without any)" if len(names) > 1 else ""
         rows.append(("evaluated", ", ".join(names) + first))
-    if method.labelled_in_unlabelled:
-        rows.append(("unlabelled", "the labelled images are among the unlabelled ones, without their labels"))
     return rows
 
 

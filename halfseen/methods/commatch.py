@@ -10,7 +10,6 @@
 
 a is the weak view, A the strong one, e the epoch of 1,024 steps. The text that these follow has no equation numbers: they
 are put together from its prose, UPS (arXiv:2101.06329) and FixMatch.
-
 Evaluated: the average of the weights (decay 0.999), and the network itself.
 
 Departures:
