@@ -18,6 +18,7 @@ from halfseen.nets.net import Net
 from halfseen.parts.synced_norm import with_synced_norms
 
 REFERENCE_ROWS = 256
+COMPILED_FORMS = 64  # a network meets several batch sizes, modes and kinds of batch norm; torch would give up after 8
 SMALL_SIDE = 40  # pixels; pictures up to here go to `small` unless a network is named
 
 
@@ -122,7 +123,8 @@ def build(
         if len(facts.shape) == 3:
             made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's annotations
         if compiled:
-            made.compile()
+            torch._dynamo.config.recompile_limit = COMPILED_FORMS
+            made.compile(dynamic=False)
         return made
 
     view = views(facts, device, draws, reference)

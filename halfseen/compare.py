@@ -26,7 +26,7 @@ from halfseen.errors import UserError
 from halfseen.progress import clock, stderr
 from halfseen.settings import Settings
 
-BASELINE = "supervised"
+BASELINE = "supervised"  # the first row, which the others are compared with
 WIDTH = 110  # columns of the table where the terminal is narrower: it may scroll, but no figure is cut
 
 
@@ -62,7 +62,8 @@ def compare(
     if seeds < 1 or parallel < 1:
         raise UserError("--seeds and --parallel are at least 1")
     numbers: list[int | None] = list(num_labels) or [None]
-    rows = [BASELINE, *(m for m in dict.fromkeys(methods) if m != BASELINE)]
+    base = next((m for m in methods if m.partition(":")[0] == BASELINE), BASELINE)  # it may carry settings too
+    rows = [base, *(m for m in dict.fromkeys(methods) if m != base)]
     jobs = [job(row, n, seed, common, out, parallel) for n in numbers for row in rows for seed in range(seeds)]
     agree(data, jobs, out)
     run_all(data, jobs, parallel)
@@ -182,7 +183,7 @@ def collect(data: str, rows: Sequence[str], numbers: Sequence[int | None], jobs:
             ]
             for row in rows
         }
-        base = [accuracy(m) for m in found[BASELINE]]
+        base = [accuracy(m) for m in found[rows[0]]]
         for row in rows:
             scores = [accuracy(m) for m in found[row]]
             differences = [a - b for a, b in zip(scores, base, strict=True)]
@@ -195,7 +196,7 @@ def collect(data: str, rows: Sequence[str], numbers: Sequence[int | None], jobs:
                     "accuracies": scores,
                     "mean": sum(scores) / len(scores),
                     "std": deviation(scores),
-                    "difference": None if row == BASELINE else {"mean": mean, "low": low, "high": high},
+                    "difference": None if row == rows[0] else {"mean": mean, "low": low, "high": high},
                     "minutes": sum(m["seconds"] for m in found[row]) / len(scores) / 60,
                     "passes": sum(m["passes"] for m in found[row]) / len(scores),
                     "steps": [m["steps"] for m in found[row]],

@@ -169,3 +169,47 @@ def test_the_run_folder_says_everything(tmp_path: Path) -> None:
     }  # fmt: skip
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert {"torch", "numpy", "git", "command", "device"} <= environment.keys()
+
+
+def test_tensorboard_gets_the_numbers_of_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a writer in place of the extra's, which need not be installed here."""
+    import types
+
+    from halfseen import experiment
+
+    written: list[tuple[str, float, int]] = []
+
+    class SummaryWriter:
+        def __init__(self, folder: str) -> None:
+            assert folder == str(tmp_path / "run" / "tensorboard")
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            written.append((name, value, step))
+
+        def flush(self) -> None:
+            pass
+
+    monkeypatch.setattr(experiment, "need_tensorboard", lambda: None)
+    stub = types.SimpleNamespace(SummaryWriter=SummaryWriter)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stub)
+    halfseen.train("blobs", out=tmp_path / "run", num_labels=20, tensorboard=True, **QUICK)
+    log = lines(tmp_path / "run" / "log.jsonl")
+    assert [v for n, v, _ in written if n == "L_s"] == [row["L_s"] for row in log if "L_s" in row]
+
+
+def test_compiled_networks_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--compile changes speed, not the run; torch's eager backend stands for the compiler, which takes a minute."""
+    from torch import nn
+
+    real, calls = nn.Module.compile, []
+
+    def compile_eagerly(module: nn.Module, *args: object, **kwargs: object) -> None:
+        calls.append(module)
+        real(module, *args, backend="eager", **kwargs)
+
+    monkeypatch.setattr(nn.Module, "compile", compile_eagerly)
+    for name, compiled in (("plain", False), ("compiled", True)):
+        halfseen.train("blobs", out=tmp_path / name, num_labels=20, compile=compiled, **QUICK)
+    assert calls
+    plain, compiled = (lines(tmp_path / n / "log.jsonl")[-1] for n in ("plain", "compiled"))
+    assert plain["L_s"] == pytest.approx(compiled["L_s"], rel=1e-5)
