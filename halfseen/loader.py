@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from halfseen.data import ImageSet, MixedStream, Split, Stream
+from halfseen.errors import UserError
 from halfseen.method import Batch, Epoch, Plan
 
 SWEEP_ROWS = 512
@@ -46,6 +47,8 @@ class Loader:
         rows_l, rows_u = plan.batch
         others = self.unlabelled if selected is None else selected
         if epoch == "mixed_pass":
+            if self.world > 1:  # how many rows are labelled varies: no share of them is even
+                raise UserError("a method whose epoch is a mixed_pass trains in one process; start it without torchrun")
             return OneStream(MixedStream(self.labelled, others, rows_l + rows_u, seed))
         if epoch == "selected_pass":
             return Undivided(Stream(torch.cat([self.labelled, others]), rows_l + rows_u, seed, whole_laps=True))
