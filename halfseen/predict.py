@@ -3,18 +3,15 @@
 import io
 import os
 import sys
-import time
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from halfseen.checkpoint import write_bytes
@@ -25,11 +22,9 @@ from halfseen.data.sets import natural
 from halfseen.device import pick_device
 from halfseen.errors import UserError
 from halfseen.model import load_model
-from halfseen.progress import clock, stderr
+from halfseen.progress import Meter
 
 CHUNK = 256  # images that are decoded, labelled and forgotten together
-PATIENCE = 2.0  # seconds before anything is shown
-PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
 MOST_LABELS = 20  # in the summary
 
 
@@ -90,7 +85,7 @@ def batches(source: Path, shape: tuple[int, ...], left_out: LeftOut) -> Iterator
     """(names, raw images of the shape that the model was trained on), a chunk at a time."""
     if source.suffix == ".npz" and source.is_file():
         x = rows_of(source, shape)
-        with Meter(len(x)) as meter:
+        with Meter("labelling", len(x)) as meter:
             for start in range(0, len(x), CHUNK):
                 piece = x[start : start + CHUNK]
                 yield [str(start + i) for i in range(len(piece))], piece
@@ -99,7 +94,7 @@ def batches(source: Path, shape: tuple[int, ...], left_out: LeftOut) -> Iterator
     if len(shape) != 3:
         raise UserError(f"the model was trained on vectors of {shape[0]} numbers; give an .npz file with an array x")
     root, paths = files(source, left_out)
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool, Meter(len(paths)) as meter:
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool, Meter("labelling", len(paths)) as meter:
         for start in range(0, len(paths), CHUNK):
             names, rows = [], []
             chunk = paths[start : start + CHUNK]
@@ -188,36 +183,3 @@ def summary(number: Sequence[int], classes: Sequence[str]) -> str:
 def shown(name: str) -> str:
     """A name that may hold line breaks or bytes that are no text, for a person's eyes."""
     return name if name.isprintable() else repr(name)
-
-
-class Meter:
-    """A bar on a terminal, a line now and then elsewhere, and nothing when the work is short."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.done = total, 0
-        self.bar: Progress | None = None
-        self.console = stderr()
-
-    def __enter__(self) -> Self:
-        self.start = time.monotonic()
-        self.next = self.start + PATIENCE
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def advance(self, number: int) -> None:
-        self.done += number
-        now = time.monotonic()
-        if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=self.done)
-        elif now > self.next and self.console.is_terminal:
-            columns = TextColumn("labelling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-            self.bar = Progress(*columns, console=self.console, transient=True)
-            self.bar.add_task("labelling", total=self.total, completed=self.done)
-            self.bar.start()
-        elif now > self.next and self.done < self.total:
-            self.next = now + PLAIN_EVERY
-            left = (now - self.start) / self.done * (self.total - self.done)
-            print(f"labelled {self.done} of {self.total} images, {clock(left)} left", file=sys.stderr)

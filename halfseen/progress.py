@@ -2,12 +2,13 @@
 
 import sys
 import time
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 HIDDEN = ("step", "stage", "seconds")
+PATIENCE = 2.0  # seconds before anything is shown of a short count
 PLAIN_EVERY = 10.0  # seconds between plain lines
 
 
@@ -86,3 +87,38 @@ class Display:
 def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"
+
+
+class Meter:
+    """How far a count of images has come: a bar on a terminal, a line now and then elsewhere, nothing when it is short."""
+
+    def __init__(self, doing: str, total: int, quiet: bool = False) -> None:
+        self.doing, self.total, self.quiet, self.done = doing, total, quiet, 0
+        self.console = stderr()
+        self.bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        self.start = time.monotonic()
+        self.next = self.start + PATIENCE
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def advance(self, number: int) -> None:
+        self.done += number
+        now = time.monotonic()
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=self.done)
+        elif self.quiet or now <= self.next:
+            return
+        elif self.console.is_terminal:
+            columns = TextColumn(self.doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+            self.bar = Progress(*columns, console=self.console, transient=True)
+            self.bar.add_task(self.doing, total=self.total, completed=self.done)
+            self.bar.start()
+        else:
+            self.next = now + PLAIN_EVERY
+            left = (now - self.start) / max(1, self.done) * (self.total - self.done)
+            print(f"{self.doing}: {self.done:,} of {self.total:,} images, {clock(left)} left", file=sys.stderr)

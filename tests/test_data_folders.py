@@ -310,11 +310,11 @@ def test_a_decoding_that_is_killed_leaves_nothing_that_is_taken_for_a_result(tmp
 
 
 def test_long_decoding_says_so_on_stderr(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pool, "PATIENCE", -1.0)
+    monkeypatch.setattr("halfseen.progress.PATIENCE", -1.0)
     root = fill(tmp_path / "mine", {"cat": 5, "dog": 5})
     open_data(root)
     out, err = capsys.readouterr()
-    assert "Decoding 10 images" in err
+    assert "decoding: 10 of 10 images" in err
     assert out == ""
     open_data(root, size=4, progress=False)
     assert capsys.readouterr().err == ""

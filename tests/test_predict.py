@@ -230,12 +230,12 @@ def test_any_cell_is_read_back(text: str) -> None:
 def test_long_work_is_seen(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("halfseen.predict.PATIENCE", -1.0)
+    monkeypatch.setattr("halfseen.progress.PATIENCE", -1.0)
     for i in range(3):
         picture(tmp_path / "in" / f"{i}.png", i)
     predict(run, tmp_path / "in", tmp_path / "p.csv", False, "cpu")
     said = capsys.readouterr().err
-    assert said.startswith("labelled 1 of 3 images, 0:0")
+    assert said.startswith("labelling: 1 of 3 images, 0:0")
     assert said.count("\n") == 1  # and no more until ten seconds have gone
     assert "\x1b" not in said
 

@@ -6,22 +6,18 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol, Self, cast
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from halfseen.data import decoder
 from halfseen.data.decoder import Job, Report
+from halfseen.progress import Meter
 
 PIECE = 64  # pictures a job
 FEW = 200  # pictures that are decoded in this process: starting others would take longer
-PATIENCE = 2.0  # seconds of decoding before anything is shown
 CRASHED = "the decoder crashed on it"
 
 
@@ -49,7 +45,7 @@ def decode_all(
     pieces = [files[first : first + PIECE] for first in range(0, len(files), PIECE)]
     jobs = iter(Job(first=i * PIECE, paths=list(piece), size=size, channels=channels) for i, piece in enumerate(pieces))
     crew = _crew(len(files), workers, target)
-    meter = _Meter(len(files), progress)
+    meter = Meter("decoding", len(files), quiet=not progress)
     lock = threading.Lock()
     failures: list[BaseException] = []
 
@@ -169,36 +165,3 @@ class _Process:
         except BrokenPipeError:
             return None
         return cast(Report, json.loads(answer)) if answer else None
-
-
-class _Meter:
-    """A bar on a terminal and one line elsewhere, and nothing when the work is short."""
-
-    def __init__(self, total: int, wanted: bool) -> None:
-        self.total, self.wanted, self.done = total, wanted, 0
-        self.bar: Progress | None = None
-        self.said = False
-
-    def __enter__(self) -> Self:
-        self.start = time.monotonic()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def advance(self, number: int) -> None:
-        self.done += number
-        if self.wanted and not self.said and time.monotonic() - self.start > PATIENCE:
-            self.said = True
-            console = Console(stderr=True)
-            text = f"Decoding {self.total:,} images, once"
-            if console.is_terminal:
-                columns = TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-                self.bar = Progress(*columns, console=console, transient=True)
-                self.bar.start()
-                self.bar.add_task(text, total=self.total)
-            else:
-                print(f"{text}: this takes a moment ...", file=sys.stderr)
-        if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=self.done)
