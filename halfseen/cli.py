@@ -24,7 +24,7 @@ halfseen {version}: train an image classifier when a few images are labelled and
   halfseen train DATA               train on a folder, a csv of labels, an npz file or a named set
   halfseen evaluate RUN             score a finished run again, on its own or on other images
   halfseen predict RUN IMAGES       label images, into a csv file
-  halfseen compare DATA --methods M ...   a table of methods on the same labels, with the same budget
+  halfseen compare DATA             a table of several --methods, on the same labels with the same budget
   halfseen list                     methods, networks, data sets, views
   halfseen explain METHOD           its equations, its settings with their defaults, its departures from the paper
   halfseen theory dnll|r2d2|ccn     the papers' theorems in numbers, with a plot
