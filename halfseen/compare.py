@@ -234,7 +234,10 @@ def with_interval(differences: Sequence[float]) -> tuple[float, float | None, fl
 def show(results: dict[str, Any]) -> None:
     table = Table(title=f"{results['data']}: test accuracy", title_justify="left")
     for column in ("labels", "method", "mean ± std", "over supervised (95%)", "minutes", "passes"):
-        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
+        if column == "method":  # the only one that may take several lines
+            table.add_column(column, overflow="fold")
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
     for row in results["rows"]:
         std = "" if row["std"] is None else f" ± {100 * row['std']:.2f}"
         gain = row["difference"]
