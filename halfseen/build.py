@@ -80,9 +80,9 @@ def reference_rows(images: ImageSet, split: Split) -> Tensor | None:
 def views(facts: Facts, device: torch.device, draws: Draws, reference: Tensor | None = None) -> Callable[[str], View]:
     """Views by the name of their policy."""
     mean, std = (torch.tensor(v, device=device) for v in (facts.mean, facts.std))
+    rows = None if reference is None else reference.to(device)
 
     def view(name: str) -> View:
-        rows = None if reference is None else reference.to(device)
         return make_policy(
             name,
             shape=facts.shape,

@@ -91,13 +91,11 @@ def job(row: str, labels: int | None, seed: int, common: Settings, out: Path, pa
 
 def agree(data: str, jobs: Sequence[Job], out: Path) -> None:
     """A second comparison in the same folder must be of the same data with the same settings, or it is no comparison."""
-    from halfseen.resume import settings_from
-
     for j in jobs:
         if not (j.folder / "config.json").is_file():
             continue
         config = json.loads((j.folder / "config.json").read_text())
-        began = settings_from(config["settings"])
+        began = Settings.from_json(config["settings"])
         differ = [
             f.name
             for f in dataclasses.fields(Settings)
@@ -151,8 +149,7 @@ def run_all(data: str, jobs: Sequence[Job], parallel: int) -> None:
 def start(data: str, j: Job) -> subprocess.Popen[bytes]:
     """`halfseen train` of the job in a new process; what it says goes to a log beside its folder."""
     j.folder.parent.mkdir(parents=True, exist_ok=True)
-    stored = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(j.settings).items()}
-    order = json.dumps({"data": data, "settings": stored, "out": str(j.folder)})
+    order = json.dumps({"data": data, "settings": j.settings.as_json(), "out": str(j.folder)})
     with open(j.folder.parent / f"{j.folder.name}.log", "ab") as log:
         return subprocess.Popen([sys.executable, "-m", "halfseen.compare", order], stdout=log, stderr=log)
 
@@ -162,14 +159,13 @@ def child(order: str) -> None:
     import shutil
 
     from halfseen.experiment import run
-    from halfseen.resume import settings_from
 
     told = json.loads(order)
     out = Path(told["out"])
     resume = (out / "checkpoints" / "last.pt").is_file()
     if out.exists() and not resume:
         shutil.rmtree(out)
-    run(told["data"], settings_from(told["settings"]), out, resume)
+    run(told["data"], Settings.from_json(told["settings"]), out, resume)
 
 
 def collect(data: str, rows: Sequence[str], numbers: Sequence[int | None], jobs: Sequence[Job]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Predictors scored on images that training did not see: quickly while it goes on, in full at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -45,31 +45,31 @@ class Judge:
 
     def during(self, method: Method[Any]) -> dict[str, Any]:
         """Accuracy and loss of every predictor on the validation part; on the test part too if a curve was asked for."""
-        scores: dict[str, dict[str, dict[str, float]]] = {}
-        headline: dict[str, Tensor] = {}
-        for predictor, net in method.predictors().items():
-            scores[predictor] = {}
-            for name in self.watches:
-                x, y = self.parts[name]
-                logits = self.logits(net, x)
-                loss = nn.functional.cross_entropy(logits, y).item()
-                right = logits.argmax(1) == y
-                scores[predictor][name] = {"accuracy": right.double().mean().item(), "nll": loss}
-                scores[predictor][name] |= corrections(headline.setdefault(name, right), right)
-        return {"predictors": scores}
+
+        def brief(logits: Tensor, y: Tensor) -> dict[str, Any]:
+            right = (logits.argmax(1) == y).double().mean().item()
+            return {"accuracy": right, "nll": nn.functional.cross_entropy(logits, y).item()}
+
+        return {"predictors": self.scores(method, self.watches, brief)}
 
     def at_end(self, method: Method[Any], classes: int) -> dict[str, dict[str, Any]]:
         """Everything about every predictor on every part."""
-        scores: dict[str, dict[str, Any]] = {}
+        return self.scores(method, self.parts, lambda logits, y: metrics.summary(logits, y, classes))
+
+    def scores(
+        self, method: Method[Any], parts: Iterable[str], score: Callable[[Tensor, Tensor], dict[str, Any]]
+    ) -> dict[str, dict[str, Any]]:
+        """By predictor and part: its scores, and what it corrects and spoils of the headline, the first predictor."""
+        found: dict[str, dict[str, Any]] = {}
         headline: dict[str, Tensor] = {}
         for predictor, net in method.predictors().items():
-            scores[predictor] = {}
-            for name, (x, y) in self.parts.items():
+            found[predictor] = {}
+            for name in parts:
+                x, y = self.parts[name]
                 logits = self.logits(net, x)
                 right = logits.argmax(1) == y
-                found = corrections(headline.setdefault(name, right), right)
-                scores[predictor][name] = metrics.summary(logits, y, classes) | found
-        return scores
+                found[predictor][name] = score(logits, y) | corrections(headline.setdefault(name, right), right)
+        return found
 
     def logits(self, net: nn.Module, x: Tensor) -> Tensor:
         return logits_of(net, x, self.clean, self.device)

@@ -1,7 +1,7 @@
 """One run from settings to metrics: open the data, draw the labels, train, score, export; what `halfseen train` calls."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +123,13 @@ class Session:
                 raise UserError(
                     f"{name} {n} cannot be shared by {distributed.world()} processes; use a multiple of them"
                 )
-        self.scratch = self.trainer(SCRATCH_STEPS, None)  # a wrong net, view or setting shows here, before any file
-        self.passes = passes_per_step(self.scratch)  # also shows a mistake that only a step makes
-        self.folder = Folder.open(out) if resume and out else self.new_folder(out)
+        if resume and out:
+            self.folder = Folder.open(out)
+            self.passes: float = self.folder.read("config.json")["passes_per_step"]
+        else:
+            self.scratch = self.trainer(SCRATCH_STEPS, None)  # a wrong net, view or setting shows here, before any file
+            self.passes = passes_per_step(self.scratch)  # also shows a mistake that only a step makes
+            self.folder = self.new_folder(out)
 
     def new_folder(self, out: Path | None) -> Folder:
         """Made by the first process; the others are told its name."""
@@ -286,11 +290,11 @@ class Session:
 
     def describe(self, steps: int) -> None:
         """Write down what is about to happen."""
-        stored = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self.settings).items()}
         config = {
             "data": self.data_name,
-            "settings": stored,
+            "settings": self.settings.as_json(),
             "steps": steps,
+            "passes_per_step": self.passes,
             "net": self.net,
             "net_options": self.net_options,
             "method": flat(self.config),

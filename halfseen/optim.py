@@ -13,6 +13,7 @@ Schedules are named in text, so that a run's config can say them and `--set meth
 p is the progress through the stage, in [0, 1].
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ _MAKERS: dict[str, Callable[..., Schedule]] = {
 }
 
 
+@functools.cache
 def schedule_of(text: str) -> Schedule:
     """The function that a schedule's text names."""
     match = re.fullmatch(r"\s*([a-z0-9/]+)\s*(?:\((.*)\))?\s*", text)

@@ -14,7 +14,7 @@ MAY_CHANGE = ("threads", "save_every", "quiet", "report", "tensorboard", "root")
 def resumed(folder: Folder, data: Any, asked: Settings) -> tuple[Any, Settings]:
     """The data and settings that a run began with; what was asked for now must not contradict them."""
     config = folder.read("config.json")
-    began = settings_from(config["settings"])
+    began = Settings.from_json(config["settings"])
     if data is None or isinstance(data, str | Path):
         if data is not None and str(data) != config["data"]:
             raise UserError(
@@ -31,10 +31,3 @@ def resumed(folder: Folder, data: Any, asked: Settings) -> tuple[Any, Settings]:
             )
     changed = {n: getattr(asked, n) for n in MAY_CHANGE if getattr(asked, n) != getattr(default, n)}
     return data, dataclasses.replace(began, **changed)
-
-
-def settings_from(stored: dict[str, Any]) -> Settings:
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-    if values.get("root") is not None:
-        values["root"] = Path(values["root"])
-    return Settings(**values)

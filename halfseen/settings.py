@@ -1,8 +1,8 @@
 """What a training run can be told: one frozen dataclass, the same from Python, the command line and config.json."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -114,6 +114,16 @@ class Settings:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative; 0 chooses a fitting number of steps")
         if self.num_labels is not None and self.labels_per_class is not None:
             raise UserError("--num-labels and --labels-per-class both say how many labels to keep; give one of them")
+
+    def as_json(self) -> dict[str, Any]:
+        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "Settings":
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+        if values.get("root") is not None:
+            values["root"] = Path(values["root"])
+        return cls(**values)
 
     def val_value(self) -> Literal["auto", "none"] | float | int:
         """--val as `choose_split` takes it."""

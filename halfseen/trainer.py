@@ -104,6 +104,7 @@ class Trainer:
         self.best: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0  # of earlier sessions of this run
+        self.saved = 0.0  # when the last checkpoint was written
         self.signum = 0
 
     @property
@@ -188,17 +189,16 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end of the last stage."""
-        began = time.monotonic()
-        saved = began
+        self.saved = began = time.monotonic()
         with self.signals():
             while not self.done:
                 if self.step == 0 and not self.optimizers:
                     self.enter()
-                self.train_stage(began, saved)
+                self.train_stage(began)
                 self.stage_index, self.step, self.optimizers, self.selected = self.stage_index + 1, 0, {}, None
         self.seconds += time.monotonic() - began
 
-    def train_stage(self, began: float, saved: float) -> None:
+    def train_stage(self, began: float) -> None:
         stage = self.stage
         streams = self.streams()
         while self.step < stage.steps:
@@ -220,10 +220,10 @@ class Trainer:
             self.watcher.at(self.total, self.total_steps, stage.name)
             if distributed.world() == 1 or logging:
                 stop = distributed.any_of(bool(self.signum), self.data.device)
-                due = time.monotonic() - saved >= self.pace.save_every
+                due = time.monotonic() - self.saved >= self.pace.save_every
                 if stop or distributed.any_of(due, self.data.device):
                     self.save("last", elapsed)
-                    saved = time.monotonic()
+                    self.saved = time.monotonic()
                 if stop:
                     raise Stopped(self.signum, self.total, self.total_steps)
 

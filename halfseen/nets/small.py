@@ -9,10 +9,8 @@ from halfseen.nets.net import Net, picture, rate_is
 class Small(Net):
     """conv5/2 32 - conv3/2 64 - conv3 64 - conv3/2 96 - mean - dropout - head, each with batch norm and ReLU.
 
-    The products fill a core here, so strides keep them few: 3.7 million for a digit. Forward and backward of 512 digits
-    took 173 ms on one core, 245 ms without the last stride (as accurate: 98.6% with all labels after 700 short steps in
-    both, 89.7% and 90.2% with 100 labels, a draw's spread being 1%), 356 ms with a pooled map of twice the side.
-    Element-wise dropout would be as dear as a layer: it is on the pooled features.
+    The products fill a core, so strides, the last one too, keep them few: 3.7 million for a digit. Element-wise dropout
+    would be as dear as a layer: it is on the pooled features.
     `width` scales every layer.
     """
 
