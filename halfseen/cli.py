@@ -24,8 +24,10 @@ halfseen {version}: train an image classifier when a few images are labelled and
   halfseen train DATA               train on a folder, a csv of labels, an npz file or a named set
   halfseen evaluate RUN             score a finished run again, on its own or on other images
   halfseen predict RUN IMAGES       label images, into a csv file
+  halfseen export RUN model.onnx    the model as one ONNX file, checked; predict takes it too
   halfseen compare DATA             a table of several --methods, on the same labels with the same budget
   halfseen list                     methods, networks, data sets, views
+  halfseen get NAMES                fetch the files of named sets, such as mnist or cifar10
   halfseen explain METHOD           its equations, its settings with their defaults, its departures from the paper
   halfseen theory dnll|r2d2|ccn     the papers' theorems in numbers, with a plot
   halfseen bench                    how fast a step, the views and the parts of a step are here
@@ -97,6 +99,7 @@ class Predict:
     """Label images with a finished run's model: a csv with path, label and confidence."""
 
     run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """Folder of the run, or an .onnx file that `halfseen export` wrote."""
     images: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="IMAGES")]]
     """A folder of images (with those below it), one image, or an .npz file with an array x."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("predictions.csv")
@@ -112,6 +115,26 @@ class Predict:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Write a finished run's model as one ONNX file: raw images in, probabilities out, how to use it in its metadata.
+
+    The file is left only if onnxruntime gives images of the run's data the run's own labels and probabilities.
+    """
+
+    run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """Folder of a finished run."""
+    out: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="MODEL.onnx")]]
+    """The file to write; one that exists is not replaced."""
+    root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of the named sets' files, for the check (default: the run's)."""
+
+    def __call__(self) -> None:
+        from halfseen.export import export
+
+        export(self.run, self.out, self.root)
+
+
+@dataclass(frozen=True)
 class List:
     """Name the methods, networks, data sets and views at hand."""
 
@@ -119,6 +142,21 @@ class List:
         from halfseen.explain import list_all
 
         list_all()
+
+
+@dataclass(frozen=True)
+class Get:
+    """Fetch the files of named sets from where they are published, each checked; what is there already stays."""
+
+    names: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")]] = ()
+    """Names of `halfseen list`, such as mnist or cifar10."""
+    root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of the named sets' files (default: $HALFSEEN_DATA or ./data)."""
+
+    def __call__(self) -> None:
+        from halfseen.data.download import get
+
+        get(self.names, self.root)
 
 
 @dataclass(frozen=True)
@@ -224,7 +262,7 @@ class Compare:
 
 
 COMMANDS: dict[str, type[Any]] = {
-    c.__name__.lower(): c for c in (Demo, Train, Evaluate, Predict, Compare, List, Explain, Theory, Bench)
+    c.__name__.lower(): c for c in (Demo, Train, Evaluate, Predict, Export, Compare, List, Get, Explain, Theory, Bench)
 }
 
 

@@ -5,26 +5,33 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from halfseen import catalog
 from halfseen.build import Facts, build, views
 from halfseen.checkpoint import write_bytes, write_json
 from halfseen.config import with_settings
+from halfseen.device import pick_device
 from halfseen.draws import Draws
 from halfseen.errors import UserError
 from halfseen.evaluate import logits_of
+from halfseen.method import View
 
 FORMAT = 1
 
 
 class Model:
-    """A classifier for raw images like those that it was trained on."""
+    """A classifier for raw images like those that it was trained on: the network of a run, or an ONNX file."""
 
-    def __init__(self, net: nn.Module, facts: Facts, about: dict[str, Any], device: torch.device) -> None:
+    def __init__(
+        self, net: nn.Module, facts: Facts, about: dict[str, Any], device: torch.device, clean: View | None = None
+    ) -> None:
+        """clean: what makes of raw rows what the net takes (default: the normalisation of the run)."""
         self.net, self.facts, self.about, self.device = net.eval(), facts, about, device
-        self.clean = views(facts, device, Draws.seeded(0, device))("none")
+        self.clean = clean or views(facts, device, Draws.seeded(0, device))("none")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -40,6 +47,32 @@ class Model:
             return torch.empty(0, len(self.classes))
         return logits_of(self.net, x, self.clean, self.device).softmax(1)
 
+    def predict(self, images: Any) -> NDArray[np.str_]:
+        """The names of the most probable classes [n], one for each image; `predict_proba` says what images may be."""
+        P = self.predict_proba(images)
+        names: NDArray[np.str_] = np.array(self.classes)[P.argmax(1)]
+        return names
+
+    def predict_proba(self, images: Any) -> NDArray[np.float32]:
+        """[n, K] in the order of `classes`, of images of any size, resized by the rule of the run.
+
+        images: a path, a folder (its images in natural order: `paths` names them) or an .npz file; an array or tensor
+        [n, h, w], [n, h, w, c] or [n, c, h, w] of bytes, or of floats in [0, 1]; a picture of Pillow's; or a list of
+        paths, pictures and arrays of single images. For a model of feature vectors: numbers [n, d], or an .npz file.
+        What cannot be read is an error, so that there is a row for each image.
+        """
+        from halfseen.inputs import given
+
+        found = [self.probabilities(x) for x in given(images, self.facts.shape)]
+        return np.asarray(torch.cat(found).numpy(), dtype=np.float32)
+
+    def paths(self, folder: Path | str) -> list[Path]:
+        """The images in a folder and below it, in the order in which `predict` takes them."""
+        from halfseen.inputs import LeftOut, files
+
+        root, names = files(Path(folder).expanduser(), LeftOut())
+        return [root / name for name in names]
+
 
 def save_model(folder: Path, net: nn.Module, about: dict[str, Any], facts: Facts) -> None:
     """Write `model.safetensors` and `model.json` into the folder."""
@@ -50,24 +83,33 @@ def save_model(folder: Path, net: nn.Module, about: dict[str, Any], facts: Facts
     write_json(folder / "model.json", {"format": FORMAT, **about, "facts": facts.as_json()})
 
 
-def load_model(path: Path, device: torch.device | str = "cpu") -> Model:
+def load_model(path: Path | str, device: torch.device | str = "cpu") -> Model:
+    """The model of a run folder, of its `model/` folder, or of a file that `halfseen export` wrote."""
+    path = Path(path).expanduser()
+    place = pick_device(device) if isinstance(device, str) else device
+    if path.suffix == ".onnx" and not path.is_dir():
+        from halfseen.export import load_onnx
+
+        return load_onnx(path, place)
+    return load_run(path, place)
+
+
+def load_run(path: Path, place: torch.device) -> Model:
     """The model of a run folder, or of its `model/` folder."""
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
     folder = path / "model" if (path / "model").is_dir() else path
     if not (folder / "model.json").is_file():
-        hint = (
-            "the run has not finished; go on with --resume" if (path / "config.json").is_file() else "name a run folder"
-        )
+        begun = (path / "config.json").is_file()
+        hint = "the run has not finished; go on with --resume" if begun else "name a run folder or an .onnx file"
         raise UserError(f"{path} holds no model: {hint}")
-    place = torch.device(device)
     try:
         about = json.loads((folder / "model.json").read_text())
         facts = Facts.from_json(about["facts"])
         own_file = folder.parent / "method.py"
         entry = catalog.load(str(own_file) if about["method"].endswith(".py") else about["method"])
-        config = with_settings(entry.config(), about["method_settings"], "method")
+        config = with_settings(entry.config(), tuples(about["method_settings"]), "method")
         method = build(
             entry,
             config,
@@ -83,6 +125,15 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Model:
     except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as e:
         raise UserError(f"the model in {folder} is damaged or of another version ({e}); export the run again") from e
     return Model(net, facts, about, place)
+
+
+def tuples(stored: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they were before json made lists of their tuples."""
+
+    def one(value: Any) -> Any:
+        return tuple(map(one, value)) if isinstance(value, list) else value
+
+    return {key: one(value) for key, value in stored.items()}
 
 
 def flat(config: Any) -> dict[str, Any]:
