@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import sys
 import tarfile
 import threading
 import time
@@ -450,6 +451,11 @@ def test_two_at_once_fetch_it_once(site, fetching, capsys):
     assert "another process is fetching" in capsys.readouterr().err
 
 
+def test_a_disk_without_locks_does_as_well(site, fetching, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    fetching(site.at("/file.gz", good(until=HALF), good()))
+
+
 def test_one_set_that_cannot_be_had_keeps_no_other_away(site, tmp_path):
     table = {
         name: replace(PUBLISHED[name], files=((("file.gz", md5(BODY)),),), fetched=0, addresses=(site.at(path, reply),))
@@ -458,6 +464,7 @@ def test_one_set_that_cannot_be_had_keeps_no_other_away(site, tmp_path):
     with pytest.raises(UserError, match="get usps") as caught:
         get(["usps", "svhn", "usps"], tmp_path, table=table, patience=CALM)
     assert "svhn" not in str(caught.value)
+    assert str(caught.value).count("could not be fetched") == 1
     assert (tmp_path / "svhn" / "file.gz").read_bytes() == BODY
 
 
