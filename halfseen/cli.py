@@ -26,7 +26,8 @@ halfseen {version}: train an image classifier when a few images are labelled and
   halfseen predict RUN IMAGES       label images, into a csv file
   halfseen export RUN model.onnx    the model as one ONNX file, checked; predict takes it too
   halfseen compare DATA             a table of several --methods, on the same labels with the same budget
-  halfseen list                     methods, networks, data sets, views
+  halfseen reproduce RECIPE         a table of a paper, or of this project's results, made again beside its numbers
+  halfseen list                     methods, networks, data sets, views, recipes
   halfseen get NAMES                fetch the files of named sets, such as mnist or cifar10
   halfseen explain METHOD           its equations, its settings with their defaults, its departures from the paper
   halfseen theory dnll|r2d2|ccn     the papers' theorems in numbers, with a plot
@@ -261,8 +262,47 @@ class Compare:
         compare(data, self.methods, self.num_labels, self.seeds, shared, self.out, self.parallel)
 
 
+@dataclass(frozen=True)
+class Reproduce:
+    """Make a table again: its rows, draws of the labels and settings are fixed in halfseen/recipes/.
+
+    The same command again skips what is finished.
+    """
+
+    recipe: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")]]
+    """A name of `halfseen list`."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of the runs and of results.json."""
+    root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of the named sets' files (default: $HALFSEEN_DATA or ./data)."""
+    rows: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ROW ...")] = ()
+    """Some of its rows only, by the names in the table."""
+    num_labels: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")] = ()
+    """Some of its numbers of labels only."""
+    share: float = 1.0
+    """Length of training as a share of the recipe's: 0.01 is a hundredth."""
+    parallel: int = 1
+    """Runs at a time; each gets its share of the cores."""
+    device: str = "auto"
+
+    def __call__(self) -> None:
+        from halfseen.recipes import reproduce
+
+        reproduce(
+            self.recipe,
+            self.out,
+            root=self.root,
+            rows=self.rows,
+            labels=self.num_labels,
+            share=self.share,
+            parallel=self.parallel,
+            device=self.device,
+        )
+
+
 COMMANDS: dict[str, type[Any]] = {
-    c.__name__.lower(): c for c in (Demo, Train, Evaluate, Predict, Export, Compare, List, Get, Explain, Theory, Bench)
+    c.__name__.lower(): c
+    for c in (Demo, Train, Evaluate, Predict, Export, Compare, Reproduce, List, Get, Explain, Theory, Bench)
 }
 
 

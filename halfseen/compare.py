@@ -11,8 +11,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,31 @@ WIDTH = 110  # columns of the table where the terminal is narrower: it may scrol
 
 
 @dataclass(frozen=True)
+class Row:
+    """A row of the table: a method, perhaps with settings of its own, on the label draws 0 to seeds - 1."""
+
+    method: str  # "dnll" or "dnll:m=1,epm=false"
+    seeds: int = 3
+    name: str = ""  # in the table and of the folders; empty: the method as it is written
+    changes: Mapping[str, Any] = field(default_factory=dict)  # of Settings, where this row differs from the others
+    data: str = ""  # other data than the table's, such as the target itself in domain adaptation
+    paper: Mapping[int, float] = field(default_factory=dict)  # accuracy in % that its paper reports, by labels
+
+    @property
+    def title(self) -> str:
+        return self.name or self.method
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.method.partition(":")[0] == BASELINE and not self.data
+
+
+@dataclass(frozen=True)
 class Job:
     """One run of the table."""
 
-    row: str  # the method as it was asked for, with its settings
+    data: str
+    row: Row
     labels: int | None  # None: all that the data give
     seed: int
     folder: Path
@@ -54,27 +75,46 @@ def compare(
     out: Path,
     parallel: int = 1,
 ) -> dict[str, Any]:
-    """Run what is missing, write OUT/results.json, print the table; the supervised row is always there, and first."""
+    """`fill_table` for these methods and the supervised row, which is always there, and first."""
     if common.minutes is None and common.steps is None and common.epochs is None and common.passes is None:
         raise UserError(
             "say how long every run may take: --passes 1e7 gives all methods the same budget (or --minutes)"
         )
-    if seeds < 1 or parallel < 1:
-        raise UserError("--seeds and --parallel are at least 1")
-    numbers: list[int | None] = list(num_labels) or [None]
     base = next((m for m in methods if m.partition(":")[0] == BASELINE), BASELINE)  # it may carry settings too
-    rows = [base, *(m for m in dict.fromkeys(methods) if m != base)]
-    jobs = [job(row, n, seed, common, out, parallel) for n in numbers for row in rows for seed in range(seeds)]
-    agree(data, jobs, out)
-    run_all(data, jobs, parallel)
-    results = collect(data, rows, numbers, jobs)
+    rows = [Row(m, seeds) for m in dict.fromkeys((base, *methods))]
+    return fill_table(data, rows, list(num_labels) or [None], common, out, parallel)
+
+
+def fill_table(
+    data: str,
+    rows: Sequence[Row],
+    labels: Sequence[int | None],
+    common: Settings,
+    out: Path,
+    parallel: int = 1,
+    note: str = "",
+) -> dict[str, Any]:
+    """Run what is missing, write OUT/results.json, print the table."""
+    if parallel < 1 or any(row.seeds < 1 for row in rows):
+        raise UserError("--seeds and --parallel are at least 1")
+    most = max(row.seeds for row in rows)
+    jobs = [
+        job(data, row, n, seed, common, out, parallel)
+        for n in labels
+        for seed in range(most)  # draw by draw, so that an early stop leaves whole pairs
+        for row in rows
+        if seed < row.seeds
+    ]
+    agree(jobs)
+    run_all(jobs, parallel)
+    results = collect(data, rows, labels, jobs, note)
     write_json(out / "results.json", results)
     show(results)
     return results
 
 
-def job(row: str, labels: int | None, seed: int, common: Settings, out: Path, parallel: int) -> Job:
-    name, _, own = row.partition(":")
+def job(data: str, row: Row, labels: int | None, seed: int, common: Settings, out: Path, parallel: int) -> Job:
+    name, _, own = row.method.partition(":")
     shared = pairs(common.overrides)
     chosen = below(shared, "method") | pairs(part for part in own.split(",") if part)
     entry = catalog.load(name)
@@ -82,14 +122,13 @@ def job(row: str, labels: int | None, seed: int, common: Settings, out: Path, pa
     overrides = [f"net.{k}={v}" for k, v in below(shared, "net").items()]
     overrides += [f"method.{k}={v}" for k, v in chosen.items()]
     threads = common.threads or max(1, (os.cpu_count() or 1) // parallel)
-    settings = dataclasses.replace(
-        common, method=name, num_labels=labels, seed=seed, split_seed=seed, overrides=tuple(overrides), threads=threads
-    )
-    slug = "".join(c if c.isalnum() or c in "._-" else "_" for c in row)
-    return Job(row, labels, seed, out / f"{slug}-{labels or 'all'}-{seed}", settings)
+    told = {"num_labels": labels, "seed": seed, "split_seed": seed, **row.changes, "method": name, "threads": threads}
+    settings = dataclasses.replace(common, overrides=tuple(overrides), **told)
+    slug = "".join(c if c.isalnum() or c in "._-" else "_" for c in row.title)
+    return Job(row.data or data, row, labels, seed, out / f"{slug}-{labels or 'all'}-{seed}", settings)
 
 
-def agree(data: str, jobs: Sequence[Job], out: Path) -> None:
+def agree(jobs: Sequence[Job]) -> None:
     """A second comparison in the same folder must be of the same data with the same settings, or it is no comparison."""
     for j in jobs:
         if not (j.folder / "config.json").is_file():
@@ -102,7 +141,7 @@ def agree(data: str, jobs: Sequence[Job], out: Path) -> None:
             if getattr(began, f.name) != getattr(j.settings, f.name)
             and f.name not in ("threads", "quiet", "report", "root")
         ]
-        if differ or config["data"] != data:
+        if differ or config["data"] != j.data:
             what = (
                 f"--{differ[0].replace('_', '-')} {getattr(began, differ[0])}"
                 if differ
@@ -111,7 +150,7 @@ def agree(data: str, jobs: Sequence[Job], out: Path) -> None:
             raise UserError(f"{j.folder} was run with {what}; choose another --out for other settings")
 
 
-def run_all(data: str, jobs: Sequence[Job], parallel: int) -> None:
+def run_all(jobs: Sequence[Job], parallel: int) -> None:
     """The unfinished runs, `parallel` at a time, each in a process that a signal lets save itself."""
     console, began = stderr(), time.monotonic()
     waiting = [j for j in jobs if not j.finished]
@@ -123,7 +162,7 @@ def run_all(data: str, jobs: Sequence[Job], parallel: int) -> None:
         while waiting or running:
             while waiting and len(running) < parallel:
                 j = waiting.pop(0)
-                running.append((j, start(data, j), time.monotonic()))
+                running.append((j, start(j), time.monotonic()))
             time.sleep(0.2)
             for one in [r for r in running if r[1].poll() is not None]:
                 running.remove(one)
@@ -146,10 +185,10 @@ def run_all(data: str, jobs: Sequence[Job], parallel: int) -> None:
             process.wait()
 
 
-def start(data: str, j: Job) -> subprocess.Popen[bytes]:
+def start(j: Job) -> subprocess.Popen[bytes]:
     """`halfseen train` of the job in a new process; what it says goes to a log beside its folder."""
     j.folder.parent.mkdir(parents=True, exist_ok=True)
-    order = json.dumps({"data": data, "settings": j.settings.as_json(), "out": str(j.folder)})
+    order = json.dumps({"data": j.data, "settings": j.settings.as_json(), "out": str(j.folder)})
     with open(j.folder.parent / f"{j.folder.name}.log", "ab") as log:
         return subprocess.Popen([sys.executable, "-m", "halfseen.compare", order], stdout=log, stderr=log)
 
@@ -168,37 +207,47 @@ def child(order: str) -> None:
     run(told["data"], Settings.from_json(told["settings"]), out, resume)
 
 
-def collect(data: str, rows: Sequence[str], numbers: Sequence[int | None], jobs: Sequence[Job]) -> dict[str, Any]:
-    """Mean, deviation, and the paired difference to the supervised row at the same labels and seed."""
+def collect(
+    data: str, rows: Sequence[Row], labels: Sequence[int | None], jobs: Sequence[Job], note: str = ""
+) -> dict[str, Any]:
+    """Mean, deviation, and the paired difference to the baseline on the draws of the labels that both have."""
     table = []
-    note = ""
-    for labels in numbers:
+    notes = [note] if note else []
+    for n in labels:
         found: dict[str, list[dict[str, Any]]] = {
-            row: [
-                json.loads((j.folder / "metrics.json").read_text()) for j in jobs if (j.row, j.labels) == (row, labels)
+            row.title: [
+                json.loads((j.folder / "metrics.json").read_text()) for j in jobs if (j.row, j.labels) == (row, n)
             ]
             for row in rows
         }
-        base = [accuracy(m) for m in found[rows[0]]]
+        base = next((row for row in rows if row.is_baseline), None)
         for row in rows:
-            scores = [accuracy(m) for m in found[row]]
-            differences = [a - b for a, b in zip(scores, base, strict=True)]
-            mean, low, high = with_interval(differences)
-            note = note or found[row][0]["note"]
+            runs = found[row.title]
+            scores = [accuracy(m) for m in runs]
+            if runs[0]["note"] and runs[0]["note"] not in notes:
+                notes.append(runs[0]["note"])
+            difference = None
+            if base is not None and row is not base:
+                pairs_of = zip(scores, (accuracy(m) for m in found[base.title]), strict=False)  # the draws of both
+                difference = dict(
+                    zip(("mean", "low", "high"), with_interval([a - b for a, b in pairs_of]), strict=True)
+                )
             table.append(
                 {
-                    "method": row,
-                    "labels": labels,
+                    "method": row.title,
+                    "settings": row.method,
+                    "labels": n,
                     "accuracies": scores,
                     "mean": sum(scores) / len(scores),
                     "std": deviation(scores),
-                    "difference": None if row == rows[0] else {"mean": mean, "low": low, "high": high},
-                    "minutes": sum(m["seconds"] for m in found[row]) / len(scores) / 60,
-                    "passes": sum(m["passes"] for m in found[row]) / len(scores),
-                    "steps": [m["steps"] for m in found[row]],
+                    "difference": difference,
+                    "paper": row.paper.get(n or 0),
+                    "minutes": sum(m["seconds"] for m in runs) / len(scores) / 60,
+                    "passes": sum(m["passes"] for m in runs) / len(scores),
+                    "steps": [m["steps"] for m in runs],
                 }
             )
-    return {"data": data, "rows": table, "note": note}
+    return {"data": data, "rows": table, "note": "; ".join(notes)}
 
 
 def accuracy(m: dict[str, Any]) -> float:
@@ -229,7 +278,9 @@ def with_interval(differences: Sequence[float]) -> tuple[float, float | None, fl
 
 def show(results: dict[str, Any]) -> None:
     table = Table(title=f"{results['data']}: test accuracy", title_justify="left")
-    for column in ("labels", "method", "mean ± std", "over supervised (95%)", "minutes", "passes"):
+    published = any(row["paper"] is not None for row in results["rows"])
+    columns = ["labels", "method", "mean ± std", "over supervised (95%)", "minutes", "passes"]
+    for column in columns + ["paper"] * published:
         if column == "method":  # the only one that may take several lines
             table.add_column(column, overflow="fold")
         else:
@@ -241,7 +292,10 @@ def show(results: dict[str, Any]) -> None:
         if gain is not None and gain["low"] is not None:
             over += f" ({100 * gain['low']:+.2f} to {100 * gain['high']:+.2f})"
         cells = [str(row["labels"] or "all"), row["method"], f"{100 * row['mean']:.2f}{std}", over]
-        table.add_row(*cells, f"{row['minutes']:.1f}", f"{row['passes']:.3g}")
+        cells += [f"{row['minutes']:.1f}", f"{row['passes']:.3g}"]
+        if published:
+            cells.append("" if row["paper"] is None else f"{row['paper']:.2f}")
+        table.add_row(*cells)
     console = Console()
     console.width = max(console.width, WIDTH)
     console.print(table)

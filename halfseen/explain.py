@@ -23,6 +23,7 @@ from halfseen.draws import Draws
 from halfseen.errors import UserError
 from halfseen.method import Epoch
 from halfseen.nets import NETS, make_net
+from halfseen.recipes import recipes
 
 WIDE = 1000  # columns of an output that is no terminal: nothing is wrapped or cut there
 LINE = 118  # characters of a line of settings
@@ -47,13 +48,14 @@ VIEWS = {
 
 
 def list_all() -> None:
-    """Methods with their first line, networks with their size, named data sets, views."""
+    """Methods with their first line, networks with their size, views, recipes, named data sets."""
     blocks = {
         "Methods (--method; or your own file.py)": [(n, summary_of(n)) for n in catalog.names()],
         "Networks (--net; parameters for 10 classes of 3x32x32 images; or your own file.py:factory)": [
             (n, size_of(n)) for n in NETS
         ],
         "Views (--weak, --strong; joined by +, as in affine+cutout16)": [(n, VIEWS[n]) for n in view_names()],
+        "Recipes (halfseen reproduce)": [(n, recipe.about) for n, recipe in recipes().items()],
     }
     for title, rows in blocks.items():
         print(f"{title}\n")
