@@ -167,7 +167,7 @@ def _read_usps(name: str, known: Published, files: Sequence[tuple[Path, str, byt
             thousandths = np.rint(values * 1000).astype("<i2")
             found = hashlib.sha256(thousandths.tobytes() + y.tobytes()).hexdigest()
             if found != expected:
-                raise UserError(f"{path} does not hold the known digits of {name}: fetch it again.")
+                raise UserError(f"{path} does not hold the known digits of {name}: remove it and fetch it again.")
         parts.append((usps_greys(np.rint(values * 1000)).reshape(-1, 16, 16), y))
     return parts[0], parts[1]
 
