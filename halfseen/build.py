@@ -1,7 +1,7 @@
 """A method put together from plain facts: the same way for training and for loading a model that was trained."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from halfseen.augment import make_policy
 from halfseen.catalog import Entry
+from halfseen.config import check
 from halfseen.data import ImageSet, Split
 from halfseen.draws import Draws
+from halfseen.errors import UserError
 from halfseen.method import Method, Task, View
 from halfseen.nets import describe_options, make_net
 from halfseen.nets.net import Net
@@ -53,7 +55,12 @@ class Facts:
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> "Facts":
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
-        return cls(**values)
+        facts = cls(**values)
+        for f in fields(facts):
+            check(getattr(facts, f.name), f.type, f"facts.{f.name}")
+        if len(facts.shape) not in (1, 3) or not len(facts.mean) == len(facts.std) == facts.shape[0]:
+            raise UserError(f"facts.shape {facts.shape} does not fit {len(facts.mean)} means and {len(facts.std)} stds")
+        return facts
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

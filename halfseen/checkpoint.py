@@ -3,13 +3,14 @@
 import contextlib
 import json
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from halfseen.errors import UserError
+
+ZIP = b"PK\x03\x04"  # what a file of torch begins with
 
 
 def write_bytes(path: Path, payload: bytes) -> None:
@@ -28,11 +29,12 @@ def write_bytes(path: Path, payload: bytes) -> None:
         raise UserError(
             f"{path} could not be written ({e.strerror or e}); free some space or choose another --out"
         ) from e
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with contextlib.suppress(OSError):  # some systems cannot flush a folder; the file itself is whole
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def write_json(path: Path, thing: Any) -> None:
@@ -52,7 +54,19 @@ def save(path: Path, state: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as e:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
-        raise UserError(f"the checkpoint {path} could not be written ({e}); free some space and add --resume") from e
+        raise UserError(
+            f"the checkpoint {path} could not be written ({_system_says(e)}); free some space and add --resume"
+        ) from e
+
+
+def _system_says(e: BaseException) -> str:
+    """The system's own words; torch hides a full disk behind an error of its archive writer."""
+    at: BaseException | None = e
+    while at is not None:
+        if isinstance(at, OSError) and at.strerror:
+            return at.strerror
+        at = at.__cause__ or at.__context__
+    return str(e).split("\n")[0] or type(e).__name__
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -60,8 +74,11 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}; start the run without --resume")
     try:
+        with open(path, "rb") as f:
+            if f.read(len(ZIP)) != ZIP:  # torch would try its older formats, whose readers trust every length
+                raise ValueError("no archive")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as e:
+    except Exception as e:  # torch's readers raise almost anything
         raise UserError(f"the checkpoint {path} is damaged and cannot be read; start again in another folder") from e
     if not isinstance(state, dict):
         raise UserError(f"{path} is no checkpoint of halfseen; name a file that a run wrote")

@@ -88,7 +88,19 @@ def read(text: str, kind: Any, name: str) -> Any:
 
 def check(value: Any, kind: Any, name: str) -> None:
     """A value from Python must fit the field as one from the command line would."""
-    origin = typing.get_origin(kind)
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        fitting = [k for k in args if _fits(value, k, name)]
+        if not fitting:
+            raise UserError(f"{name} is {' or '.join(getattr(k, '__name__', str(k)) for k in args)}, not {value!r}")
+        return
+    if origin is tuple:
+        kinds = args[:1] * len(value) if isinstance(value, tuple) and args[-1:] == (Ellipsis,) else args
+        if not isinstance(value, tuple) or len(value) != len(kinds):
+            raise UserError(f"{name} is a tuple, not {value!r}")
+        for each, its_kind in zip(value, kinds, strict=True):
+            check(each, its_kind, name)
+        return
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return
     if (
@@ -97,8 +109,16 @@ def check(value: Any, kind: Any, name: str) -> None:
         and not (isinstance(value, kind) and (kind is bool) == isinstance(value, bool))
     ):
         raise UserError(f"{name} is {kind.__name__}, not {value!r}")
-    if origin is Literal and value not in typing.get_args(kind):
-        raise UserError(f"{name} cannot be {value!r}; {nearest(str(value), map(str, typing.get_args(kind)))}")
+    if origin is Literal and value not in args:
+        raise UserError(f"{name} cannot be {value!r}; {nearest(str(value), map(str, args))}")
+
+
+def _fits(value: Any, kind: Any, name: str) -> bool:
+    try:
+        check(value, kind, name)
+    except UserError:
+        return False
+    return True
 
 
 def pairs(texts: Iterable[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from halfseen.config import below, pairs, read, with_settings
 from halfseen.data import ARROW, ImageSet, Split, choose_split, open_any
 from halfseen.device import pick_device
 from halfseen.draws import Draws
-from halfseen.errors import UserError
+from halfseen.errors import UserError, quoted
 from halfseen.evaluate import Judge
 from halfseen.loader import Loader
 from halfseen.method import Plan
@@ -31,6 +31,7 @@ from halfseen.settings import Settings
 from halfseen.trainer import Pace, Stopped, Trainer
 
 DEFAULT_MINUTES = 10.0
+SHOWN = 3  # of the files left out, in the announcement
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def run(data: Any, settings: Settings, out: Path | None, resume: bool, go_on: st
             display = Display(settings.quiet or distributed.outside_rank() > 0)
             display.say(f"{folder.path} is finished already, nothing is left to do. {summary_lines(metrics)}")
             return Result(folder.path, metrics)
-    elif out is not None and out.exists():
-        Folder.create(out)  # refuses a folder that holds something, before the data are read
+    elif out is not None:
+        Folder.vacant(out)  # refuses what could not become the run's folder, before the data are read
     return Session(data, settings, out, resume, go_on).run()
 
 
@@ -150,7 +151,7 @@ class Session:
                 f"the images or labels of {self.data_name} have changed since {folder.path} began, so it cannot go on; "
                 "put them back, or start anew with another --out"
             )
-        return Split.from_json(folder.read("split.json"))
+        return Split.from_json(folder.read("split.json")).checked(self.images.y)
 
     def draw_split(self) -> Split:
         s = self.settings
@@ -242,9 +243,7 @@ class Session:
         if self.resume:
             steps = self.folder.read("config.json")["steps"]
             trainer = self.trainer(steps, self.folder.path)
-            last = self.folder.path / "checkpoints" / "last.pt"
-            if last.is_file():
-                trainer.load(checkpoint.load(last))
+            self.load_last(trainer)
             if distributed.rank() == 0:
                 self.folder.forget_after(trainer.total)
         else:
@@ -252,7 +251,11 @@ class Session:
             del self.scratch
             trainer = self.trainer(steps, self.folder.path)
             if distributed.rank() == 0:
-                self.describe(steps)
+                try:
+                    self.describe(steps)
+                except BaseException:
+                    self.folder.abandon()
+                    raise
         self.announce(trainer)
         self.display.start(trainer.total, trainer.total_steps)
         try:
@@ -274,6 +277,29 @@ class Session:
             page = write_run_page(self.folder, self.images)
             self.display.say(f"The page that shows why to believe it: {page}")
         return Result(self.folder.path, metrics)
+
+    def load_last(self, trainer: Trainer) -> None:
+        """The state of the last checkpoint, where the run had come to one."""
+        last = self.folder.path / "checkpoints" / "last.pt"
+        if not last.is_file():
+            self.display.say("no checkpoint had been saved yet, so the run starts at its beginning")
+            return
+        try:
+            state = checkpoint.load(last)
+        except UserError as e:
+            best = last.with_name("best.pt")
+            raise UserError(
+                f"{e}, or copy {best.name} over it to go on from there" if best.is_file() else str(e)
+            ) from e
+        try:
+            trainer.load(state)
+            if not 0 <= trainer.total <= trainer.total_steps:
+                raise ValueError(f"step {trainer.total} of {trainer.total_steps}")
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as e:
+            raise UserError(
+                f"the checkpoint {last} is of another run, not of {self.settings.method} on {self.net}: put the right "
+                "one back, or remove it to start at the beginning"
+            ) from e
 
     def about(self, trainer: Trainer) -> dict[str, Any]:
         """How to build the model again, as its json file says it."""
@@ -319,9 +345,15 @@ class Session:
         self.display.say(
             f"{self.settings.method} on {self.net}, {trainer.total_steps} steps{start}, in {self.folder.path}"
         )
+        if self.entry.method.needs_unlabelled and len(split.labelled) + len(split.val) == len(images.y):
+            self.display.say(
+                "every image shows its label, so there is nothing to learn beside the labels: hide some with "
+                "--labels-per-class or --num-labels, or use the method supervised"
+            )
         if images.skipped:
-            first = "; ".join(f"{path} ({why})" for path, why in images.skipped[:3])
-            self.display.say(f"{len(images.skipped)} files were left out: {first}")
+            first = "; ".join(f"{quoted(path)[1:-1]} ({why})" for path, why in images.skipped[:SHOWN])
+            more = f"; all of them are in {self.folder.path / 'config.json'}" if len(images.skipped) > SHOWN else ""
+            self.display.say(f"{len(images.skipped)} files were left out: {first}{more}")
 
     def go_on(self) -> str:
         return self.command or f"halfseen train --out {self.folder.path} --resume"

@@ -1,9 +1,11 @@
 """What a resumed run takes over from its folder, and what it refuses to change."""
 
 import dataclasses
+import typing
 from pathlib import Path
 from typing import Any
 
+from halfseen.config import check
 from halfseen.errors import UserError
 from halfseen.run import Folder
 from halfseen.settings import Settings
@@ -11,10 +13,29 @@ from halfseen.settings import Settings
 MAY_CHANGE = ("threads", "save_every", "quiet", "report", "tensorboard", "root")  # without another result
 
 
+NEEDED = {"data": str, "settings": dict, "steps": int, "passes_per_step": float, "fingerprint": str}
+
+
+def began_with(folder: Folder) -> tuple[dict[str, Any], Settings]:
+    """What config.json says of the beginning, if it says all that a resumed run needs."""
+    config = folder.read("config.json")
+    try:
+        for key, kind in NEEDED.items():
+            check(config[key], kind, key)
+        settings = Settings.from_json(config["settings"])
+        for name, kind in typing.get_type_hints(Settings).items():
+            check(getattr(settings, name), kind, name)
+    except (KeyError, TypeError, AttributeError, UserError) as e:
+        raise UserError(
+            f"{folder.path / 'config.json'} is damaged or of another version ({e}); restore the file, or start again in "
+            "another folder"
+        ) from e
+    return config, settings
+
+
 def resumed(folder: Folder, data: Any, asked: Settings) -> tuple[Any, Settings]:
     """The data and settings that a run began with; what was asked for now must not contradict them."""
-    config = folder.read("config.json")
-    began = Settings.from_json(config["settings"])
+    config, began = began_with(folder)
     if data is None or isinstance(data, str | Path):
         if data is not None and str(data) != config["data"]:
             raise UserError(

@@ -9,6 +9,7 @@ model/             the exported model: weights (safetensors) and how to use them
 outputs.npz        probabilities on the test and the unlabelled images
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -23,7 +24,7 @@ import torch
 
 import halfseen
 from halfseen.checkpoint import write_bytes, write_json
-from halfseen.errors import UserError
+from halfseen.errors import UserError, quoted
 
 
 class Folder:
@@ -33,9 +34,24 @@ class Folder:
         self.path = path
 
     @classmethod
+    def vacant(cls, path: Path) -> None:
+        """A sentence if a run could not be made here; nothing is touched."""
+        try:
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise UserError(f"{path} exists already; choose another --out, or add --resume to go on with that run")
+            above = next(p for p in (path, *path.parents) if p.exists())
+        except OSError as e:
+            raise UserError(
+                f"the folder {quoted(str(path))} cannot be made ({e.strerror}); choose another --out"
+            ) from e
+        if not above.is_dir():
+            raise UserError(f"the folder {path} cannot be made ({above} is a file); choose another --out")
+        if not os.access(above, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise UserError(f"the folder {path} cannot be made ({above} may not be written to); choose another --out")
+
+    @classmethod
     def create(cls, path: Path) -> "Folder":
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{path} exists already; choose another --out, or add --resume to go on with that run")
+        cls.vacant(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -52,9 +68,14 @@ class Folder:
         try:
             return json.loads((self.path / name).read_text())
         except FileNotFoundError:
-            raise UserError(f"{self.path} has no {name}: the run has not finished; go on with --resume") from None
-        except json.JSONDecodeError as e:
-            raise UserError(f"{self.path / name} is damaged (line {e.lineno}); restore the file or run again") from e
+            if name == "metrics.json":
+                raise UserError(f"{self.path} has no {name}: the run has not finished; go on with --resume") from None
+            raise UserError(f"{self.path} has no {name}; restore the file, or start again in another folder") from None
+        except OSError as e:
+            raise UserError(f"{self.path / name} could not be read ({e.strerror}); check its permissions") from e
+        except (ValueError, RecursionError) as e:  # no JSON, or no text
+            where = f" (line {e.lineno})" if isinstance(e, json.JSONDecodeError) else ""
+            raise UserError(f"{self.path / name} is damaged{where}; restore the file or run again") from e
 
     def write(self, name: str, thing: Any) -> None:
         write_json(self.path / name, thing)
@@ -69,22 +90,35 @@ class Folder:
     def copy_source(self, source: Path) -> None:
         write_bytes(self.path / "method.py", source.read_bytes())
 
+    def abandon(self) -> None:
+        """Remove what `describe` wrote of a run that cannot begin, so that the same command can be given again."""
+        for name in ("config.json", "method.py", "split.json", "environment.json"):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
     @property
     def finished(self) -> bool:
         return (self.path / "metrics.json").is_file()
 
     def append(self, row: dict[str, Any]) -> None:
-        with open(self.path / "log.jsonl", "a") as f:
-            f.write(json.dumps(row) + "\n")
+        path = self.path / "log.jsonl"
+        try:
+            with open(path, "a") as f:
+                f.write(json.dumps(row) + "\n")
+        except OSError as e:
+            raise UserError(f"{path} could not be written ({e.strerror or e}); free some space and add --resume") from e
 
     def rows(self) -> list[dict[str, Any]]:
         path = self.path / "log.jsonl"
         found = []
-        for line in path.read_text().splitlines() if path.is_file() else []:
+        for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
             try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:  # a kill in the middle of a line; what follows a resume is written again
+                row = json.loads(line)
+            except (ValueError, RecursionError):  # a kill in the middle of a line; what follows is written again
                 continue
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                found.append(row)
         return found
 
     def forget_after(self, step: int) -> None:

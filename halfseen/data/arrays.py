@@ -1,5 +1,6 @@
 """Arrays, tensors and .npz files, in any usual layout, made into an ImageSet."""
 
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,15 +27,41 @@ PARTS = {  # names that a part's arrays go by
 }
 
 
+MAX_LABEL = 2**63  # what a label must be below; infinity is above it too
+LARGE = 1 << 30  # bytes; below it, no archive is too large
+MAX_RATIO = 250  # how much more a large archive may hold than it weighs: pictures reach 100, deflate itself 1,000
+
+
 def open_npz(path: Path, **settings: Any) -> ImageSet:
+    return from_arrays(read_npz(path), name=path.stem, **settings)
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    """The arrays of an .npz file. Pickles in it are never opened, and nothing is unpacked that cannot fit into memory."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+        _check_weight(path, sum(e.file_size for e in entries), sum(e.compress_size for e in entries))
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, MemoryError) as error:
+            return {key: np.asarray(stored[key]) for key in stored.files}
+    except UserError:
+        raise
+    except Exception as error:  # damaged archives make zipfile, zlib and numpy raise almost anything
+        reason = "it holds Python objects" if "allow_pickle" in str(error) else str(error) or type(error).__name__
         raise UserError(
-            f"{path} could not be read as an .npz file of plain arrays ({error}): save it again."
+            f"{path} could not be read as an .npz file of plain arrays ({reason}): save it again with numpy.savez."
         ) from error
-    return from_arrays(arrays, name=path.stem, **settings)
+
+
+def _check_weight(path: Path, unpacked: int, packed: int) -> None:
+    if unpacked <= LARGE:
+        return
+    if unpacked > MAX_RATIO * packed:
+        raise UserError(f"{path} would unpack {packed:,} bytes to {unpacked:,}: save it again with numpy.savez.")
+    if hasattr(os, "sysconf") and unpacked > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise UserError(
+            f"{path} holds {unpacked / 2**30:.1f} GiB, more than the memory of this machine: give a folder of images."
+        )
 
 
 def from_arrays(
@@ -57,7 +84,7 @@ def from_arrays(
     for part in ("test", "val"):
         if f"{part}_x" in parts:
             same_kind = getattr(parts["x"], "dtype", None) == getattr(parts[f"{part}_x"], "dtype", None)
-            scale = pixel_scale(_array(parts["x"]), name) if same_kind and x.ndim == 4 else None
+            scale = pixel_scale(_array(parts["x"], name), name) if same_kind and x.ndim == 4 else None
             tensors[f"{part}_x"] = pixels(parts[f"{part}_x"], f"{name}: {part}_x", size, channels, scale)
             tensors[f"{part}_y"] = _numbers(raw[f"{part}_y"], classes, positional, f"{name}: {part}_y", False)
             if tensors[f"{part}_x"].shape[1:] != x.shape[1:]:
@@ -113,23 +140,31 @@ def pixels(
 ) -> Tensor:
     """uint8 [N, c, h, w] from pictures in any usual layout and number format, or float32 [N, d] from vectors."""
     channels_first = isinstance(values, Tensor)
-    array = _array(values)
+    array = _array(values, name)
     if array.dtype.kind not in "uifb":
         raise UserError(f"{name} holds {array.dtype} and not numbers: give an array of pixels or features.")
+    if array.ndim < 2 or 0 in array.shape[1:]:
+        raise UserError(
+            f"{name} has the shape {array.shape}: give [N,h,w], [N,h,w,c], [N,c,h,w] (c 1, 3 or 4) or [N,d]."
+        )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         rows = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(1))
         raise UserError(
             f"{name} has nan or infinite values in {len(rows)} rows, the first being {rows[0]}: mend or drop them."
         )
     if array.ndim == 2:
-        return tensor_of(array.astype(np.float32, copy=False))
+        with np.errstate(over="ignore"):
+            vectors = array.astype(np.float32, copy=False)
+        if not np.isfinite(vectors).all():
+            raise UserError(f"{name} has features up to {np.abs(array).max():g}, too large for float32: scale them.")
+        return tensor_of(vectors)
     array = _bytes(array, name, pixel_scale(array, name) if scale is None else scale)
     if array.ndim == 3:
         array = array[:, None]
     elif array.ndim == 4:
         last = array.shape[3] in (1, 3, 4) and not (array.shape[1] in (1, 3, 4) and channels_first)
         array = array.transpose(0, 3, 1, 2) if last else array
-    if array.ndim != 4 or array.shape[1] not in (1, 3, 4) or 0 in array.shape[1:]:
+    if array.ndim != 4 or array.shape[1] not in (1, 3, 4):
         raise UserError(
             f"{name} has the shape {array.shape}: give [N,h,w], [N,h,w,c], [N,c,h,w] (c 1, 3 or 4) or [N,d]."
         )
@@ -165,13 +200,16 @@ def _bytes(array: Array, name: str, scale: float) -> NDArray[np.uint8]:
     return np.asarray(scaled, np.uint8)
 
 
-def _array(values: object) -> Array:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+def _array(values: object, name: str) -> Array:
+    try:
+        return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    except ValueError as error:  # numpy's, of a list of unequal rows
+        raise UserError(f"{name} is no array, its rows differ in shape: give all rows one shape.") from error
 
 
 def _labels(values: object, name: str) -> Array:
     """One label per row, as given: int64 with -1, or str with "" for the unknown ones."""
-    array = _array(values)
+    array = _array(values, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -183,7 +221,13 @@ def _labels(values: object, name: str) -> Array:
     if array.dtype.kind in "uifb":
         if (array < -1).any():
             raise UserError(f"{name} has the label {array.min():g}: labels count from 0, and -1 means unlabelled.")
+        if array.dtype.kind in "uf" and (array >= MAX_LABEL).any():
+            raise UserError(f"{name} has the label {array.max():g}: give smaller numbers, or names as labels.")
         return array.astype(np.int64)
+    if array.dtype.kind in "cV":
+        raise UserError(f"{name} holds {array.dtype}: give whole numbers or names as labels.")
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8", "replace")
     unknown = (None, -1, "", "-1")
     return np.array(["" if v in unknown or v != v else str(v) for v in array.tolist()], dtype=str)
 
@@ -193,7 +237,11 @@ def _classes(y: Array, names: object, name: str) -> tuple[str, ...]:
     if names is None:
         found = [str(k) for k in known.tolist()]
         return tuple(sorted(found, key=natural) if y.dtype.kind == "U" else found)
-    given = tuple(str(c) for c in np.asarray(names).tolist())
+    listed = _array(names, f"{name}: classes")
+    if listed.ndim != 1:
+        raise UserError(f"{name}: classes has the shape {listed.shape}: give a list with one name for each class.")
+    listed = np.char.decode(listed, "utf-8", "replace") if listed.dtype.kind == "S" else listed
+    given = tuple(str(c) for c in listed.tolist())
     if y.dtype.kind != "U" and len(known) and known[-1] >= len(given):
         raise UserError(f"{name} names {len(given)} classes but holds the label {known[-1]}: name every class.")
     if len(set(given)) < len(given):

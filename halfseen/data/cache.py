@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from halfseen.data.pool import decode_all
 from halfseen.errors import UserError
 
 SAMPLE = 256  # pictures that decide on the size when none was asked for
+BUILDING = "building-"  # in the name of an entry that is not whole yet
 MAX_BAD = 0.10  # share of bad pictures above which the folder is taken for something else than pictures
 
 
@@ -31,10 +33,13 @@ class Decoded:
 
 
 def default_cache_dir() -> Path:
-    if named := os.environ.get("HALFSEEN_CACHE"):
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "halfseen"
+    named = os.environ.get("HALFSEEN_CACHE")
+    try:
+        if named:
+            return Path(named).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "halfseen"
+    except RuntimeError as error:  # in a container that knows no such user
+        raise UserError("There is no home folder for decoded images here: set HALFSEEN_CACHE to a folder.") from error
 
 
 def decode_folder(
@@ -63,11 +68,12 @@ def decode_folder(
     series = hashlib.sha256(f"{place}\0{settings}".encode(errors="surrogateescape")).hexdigest()[:16]
     entry = home / f"{series}-{whole.hexdigest()[:32]}"
     try:
-        decoded = _load(entry, paths)
+        decoded = _current(entry, paths, place)
         if decoded is None:
-            with _one_at_a_time(home, series):
-                decoded = _load(entry, paths)  # which another process may have made meanwhile
+            with _one_at_a_time(home, series) as alone:
+                decoded = _current(entry, paths, place)  # which another process may have made meanwhile
                 if decoded is None:
+                    _clear(home, series, alone)
                     decoded = _decode(folder, paths, entry, series, size, channels, on_bad_image, workers, progress)
     except OSError as error:
         raise UserError(
@@ -83,11 +89,18 @@ def check_bad(bad: Sequence[tuple[str, str]], total: int, on_bad_image: Literal[
         return
     path, reason = bad[0]
     if on_bad_image == "stop":
-        raise UserError(f"{path}: {reason}: mend or remove it, or skip bad images.")
+        raise UserError(f"{path}: {reason}: mend or remove it, or choose skip for bad images.")
     if len(bad) > MAX_BAD * total:
         raise UserError(
             f"{len(bad)} of {total} images are bad, more than a tenth; the first is {path}: {reason}. Check the folder."
         )
+
+
+def _clear(home: Path, series: str, alone: bool) -> None:
+    """Remove what older states of the folder left, and, when no other process can be at it, what a kill left."""
+    for old in home.glob(f"{series}-*"):
+        if alone or not old.name.startswith(f"{series}-{BUILDING}"):
+            shutil.rmtree(old, ignore_errors=True)  # a process that has it mapped keeps its pages
 
 
 def _decode(
@@ -104,9 +117,7 @@ def _decode(
     base = str(folder.resolve())
     files = [f"{base}/{path}" for path in paths]
     side, depth = _settle(files, size, channels)
-    for old in entry.parent.glob(f"{series}-*"):
-        shutil.rmtree(old, ignore_errors=True)  # a process that has it mapped keeps its pages
-    building = Path(tempfile.mkdtemp(prefix=f"{series}-building-", dir=entry.parent))
+    building = Path(tempfile.mkdtemp(prefix=f"{series}-{BUILDING}", dir=entry.parent))
     try:
         pixels = building / "x.u8"
         while True:
@@ -140,7 +151,12 @@ def _decode(
         for name in ("x.u8", "meta.json"):
             with open(building / name, "rb") as written:
                 os.fsync(written.fileno())
-        os.rename(building, entry)
+        try:
+            os.rename(building, entry)
+        except OSError:
+            if _load(entry, paths) is None:
+                raise
+            shutil.rmtree(building, ignore_errors=True)  # where there are no locks, another process was faster
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
@@ -155,9 +171,11 @@ def _settle(files: Sequence[str], size: tuple[int, int] | None, channels: int | 
     if size is not None and channels is not None:
         return size, channels
     heads = []
-    for file in files[:: 1 + len(files) // SAMPLE]:
-        with contextlib.suppress(images.BadImageError):
-            heads.append(images.header(Path(file)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, about odd files: decoding says what matters
+        for file in files[:: 1 + len(files) // SAMPLE]:
+            with contextlib.suppress(images.BadImageError):
+                heads.append(images.header(Path(file)))
     side = size or (images.choose_side([s for s, _ in heads]) if heads else (32, 32))
     return side, channels or (3 if any(colour for _, colour in heads) else 1)
 
@@ -180,6 +198,19 @@ def _close_gaps(pixels: Path, row: int, bad: set[int], total: int) -> None:
         file.truncate(target * row)
 
 
+def _current(entry: Path, paths: Sequence[str], place: str) -> Decoded | None:
+    """The entry, unless a file can be read now that could not be when it was made, which no size or time tells."""
+    found = _load(entry, paths)
+    for path, reason in found.bad if found else ():
+        if reason.startswith(images.UNREAD) and _readable(f"{place}/{path}"):
+            return None
+    return found
+
+
+def _readable(file: str) -> bool:
+    return os.access(file, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def _load(entry: Path, paths: Sequence[str]) -> Decoded | None:
     """None when there is no such entry, or it is damaged: then it is made anew."""
     pixels = entry / "x.u8"
@@ -188,10 +219,13 @@ def _load(entry: Path, paths: Sequence[str]) -> Decoded | None:
         shape = [int(n) for n in meta["shape"]]
         bad = {int(i): str(reason) for i, reason in meta["bad"]}
         digest = str(meta["sha256"])
-        count = shape[0] * shape[1] * shape[2] * shape[3]
-        if pixels.stat().st_size != count or shape[0] + len(bad) != len(paths):
+        images_kept, channels, height, width = shape
+        count = images_kept * channels * height * width
+        if min(images_kept, channels - 1, height - 1, width - 1) < 0 or not all(0 <= i < len(paths) for i in bad):
             return None
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        if pixels.stat().st_size != count or images_kept + len(bad) != len(paths):
+            return None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     if count:
         flat = torch.from_file(str(pixels), shared=False, size=count, dtype=torch.uint8)  # mapped, private
@@ -202,8 +236,9 @@ def _load(entry: Path, paths: Sequence[str]) -> Decoded | None:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(home: Path, series: str) -> Iterator[None]:
-    """Processes that open the same folder together: one decodes, the others wait for it and then load."""
+def _one_at_a_time(home: Path, series: str) -> Iterator[bool]:
+    """Processes that open the same folder together: one decodes, the others wait for it and then load. True if so."""
+    alone = True
     home.mkdir(parents=True, exist_ok=True)
     with open(home / f"{series}.lock", "w") as lock:
         try:
@@ -211,5 +246,5 @@ def _one_at_a_time(home: Path, series: str) -> Iterator[None]:
 
             fcntl.flock(lock, fcntl.LOCK_EX)
         except (ImportError, OSError):
-            pass  # no locks here (Windows, some network disks): both decode, the first to finish is kept
-        yield
+            alone = False  # no locks here (Windows, some network disks): both decode, the first to finish is kept
+        yield alone

@@ -105,7 +105,7 @@ def scan(root: Path) -> tuple[list[Row], list[tuple[str, str]]]:
     """The images of all parts with their labels, and the files that are none, with the reason."""
     if not root.exists():
         raise UserError(f"There is no folder {root}: check the path.")
-    if (root / TABLE).is_file():
+    if os.path.isfile(root / TABLE):
         rows, others = _table_rows(root, root, None)
     else:
         rows, others = [], []
@@ -123,7 +123,7 @@ def scan(root: Path) -> tuple[list[Row], list[tuple[str, str]]]:
             found, strange = _class_rows(root, root, "train", skip=tuple(parts))
             rows, others = rows + found, others + strange
         for name, part in parts.items():
-            reader = _table_rows if (root / name / TABLE).is_file() else _class_rows
+            reader = _table_rows if os.path.isfile(root / name / TABLE) else _class_rows
             found, strange = reader(root, root / name, part)
             rows, others = rows + found, others + strange
     if not any(row.part == "train" for row in rows):
@@ -153,7 +153,7 @@ def _class_rows(
     """Images by class: each subfolder is a class, with everything below it; `unlabelled` is none."""
     others: list[tuple[str, str]] = []
     rows: list[Row] = []
-    loose = sorted(e.name for e in _entries(folder) if e.is_file() and Path(e.name).suffix.lower() in EXTENSIONS)
+    loose = sorted(e.name for e in _entries(folder) if not _is_dir(e) and Path(e.name).suffix.lower() in EXTENSIONS)
     if loose:
         raise UserError(
             f"{folder} holds {len(loose)} images outside any class folder, such as {loose[0]}: put each into "
@@ -183,7 +183,7 @@ def images_in(root: Path, folder: Path, others: list[tuple[str, str]], but: str 
         seen.add(real)
         for entry in _entries(place):
             path = f"{below}/{entry.name}" if below else entry.name
-            if entry.is_dir():
+            if _is_dir(entry):
                 walk(path)
             elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
                 found.append(path)
@@ -204,8 +204,15 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise UserError(f"The folder {folder} could not be read ({error.strerror}): check its permissions.") from error
 
 
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into a folder that may not be searched: said when it is read
+        return False
+
+
 def _subfolders(folder: Path) -> list[str]:
-    return sorted((e.name for e in _entries(folder) if e.is_dir()), key=natural)
+    return sorted((e.name for e in _entries(folder) if _is_dir(e)), key=natural)
 
 
 def _check_labels(rows: list[Row], classes: tuple[str, ...], root: Path) -> None:

@@ -1,6 +1,8 @@
 """The one place where a picture becomes numbers: decoding, turning, colours, greys of 16 bits, and the size."""
 
 import io
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,9 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+UNREAD = ("the file does not exist", "the file may not be read", "could not be read")  # which may yet change
 
 
 class BadImageError(Exception):
@@ -72,6 +77,8 @@ def header(source: Path | bytes) -> tuple[tuple[int, int], bool]:
 
 
 def _open(source: Path | bytes) -> Image.Image:
+    if isinstance(source, Path) and not stat.S_ISREG(os.stat(source).st_mode):
+        raise BadImageError("not a plain file")  # a pipe would be waited for
     picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     if picture.width * picture.height > MAX_PIXELS:
         size = f"{picture.width} x {picture.height}"
@@ -91,6 +98,8 @@ def _reason(source: Path | bytes, error: Exception) -> str:
         return "the file does not exist"
     if isinstance(error, PermissionError):
         return "the file may not be read"
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):  # Pillow's own have no number
+        return f"could not be read ({getattr(error, 'strerror', None) or 'not enough memory'})"
     return f"damaged ({error or type(error).__name__})"
 
 

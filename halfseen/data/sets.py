@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from halfseen.errors import UserError
+from halfseen.errors import UserError, quoted
 
 STATS_VALUES = 20_000_000  # numbers that mean and deviation are measured on: more would not change the second digit
 HASH_ROWS = 4_096  # rows hashed at a time, so that a memory-mapped set is never wholly in memory
@@ -119,4 +120,29 @@ def check_set(data: ImageSet) -> ImageSet:
     if len(data.classes) < 2:
         only = f"only the class {data.classes[0]!r}" if data.classes else "no labels at all"
         raise UserError(f"{data.name} has {only}: a classifier needs labelled examples of at least two classes.")
+    if note := _alike(data):
+        return replace(data, note=f"{data.note} {note}".strip())
     return data
+
+
+def _alike(data: ImageSet) -> str:
+    """A note on classes whose names differ only in case, as `A` and `a` may; refused if they differ in nothing visible."""
+    plain: dict[str, str] = {}
+    folded: dict[str, str] = {}
+    pairs = []
+    for name in data.classes:
+        # spaces, the two ways to write an accent, and 1 beside 1.0 as spreadsheets leave them
+        key = re.sub(r"^(-?\d+)\.0+$", r"\1", " ".join(unicodedata.normalize("NFC", name).split()))
+        if key in plain:
+            raise UserError(
+                f"{data.name} has the classes {quoted(plain[key])} and {quoted(name)}, which look like one: give all "
+                "their images one name."
+            )
+        plain[key] = name
+        if key.casefold() in folded:
+            pairs.append(f"{quoted(folded[key.casefold()])} and {quoted(name)}")
+        folded.setdefault(key.casefold(), name)
+    if not pairs:
+        return ""
+    more = f" (and {len(pairs) - 1} more such pairs)" if len(pairs) > 1 else ""
+    return f"the classes {pairs[0]}{more} differ only in case: if they are one, give them one name."

@@ -1,5 +1,6 @@
 """open_data: one function that makes an ImageSet of whatever a user has."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from halfseen.data.mapstyle import MapStyle, from_map_style
 from halfseen.data.named import open_named
 from halfseen.data.published import PUBLISHED
 from halfseen.data.sets import ImageSet
-from halfseen.errors import UserError, nearest
+from halfseen.errors import UserError, nearest, quoted
 
 MADE: dict[str, Callable[[], ImageSet]] = {  # sets that need no files of the user's
     "digits": toy.open_digits,
@@ -68,8 +69,8 @@ def open_data(
     if isinstance(source, str) and source.startswith("hf:"):
         return open_hub(source.removeprefix("hf:"), **settings)
     if isinstance(source, str | Path):
-        path = Path(source).expanduser()
-        if path.is_dir():
+        path = _reach(source)
+        if os.path.isdir(path):
             return open_folder(
                 path,
                 **settings,
@@ -78,9 +79,14 @@ def open_data(
                 workers=workers,
                 progress=progress,
             )
-        if path.suffix == ".npz" and path.is_file():
+        if path.suffix == ".npz" and os.path.isfile(path):
             return open_npz(path, **settings)
-        raise UserError(f"{source} is neither a folder, an .npz file nor a known set: {nearest(str(source), NAMES)}")
+        if os.path.isfile(path):
+            raise UserError(f"{source} is a file and no .npz file: name the folder of the images, here {path.parent}.")
+        raise UserError(
+            f"{quoted(str(source))[1:-1]} is neither a folder, an .npz file nor a known set: check the path; "
+            f"{nearest(str(source)[:80], NAMES)}"
+        )
     if isinstance(source, Mapping):
         if {"train"} <= set(source) and not hasattr(source["train"], "dtype"):
             test = source.get("test")
@@ -89,6 +95,20 @@ def open_data(
     if isinstance(source, tuple | list) and len(source) in (2, 4) and hasattr(source[0], "dtype"):
         return from_arrays(source, **settings)
     return from_map_style(source, **settings)
+
+
+def _reach(source: str | Path) -> Path:
+    """The path, which need not exist; a sentence where the system will not even say whether it does."""
+    if source == "":
+        raise UserError("The name of the data is empty: give a folder of images, an .npz file or a known set.")
+    path = Path(os.path.expanduser(source))  # not Path.expanduser, which raises for a user who does not exist
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        raise UserError(f"{source} may not be read: check the permissions of the folders above it.") from error
+    except (OSError, ValueError):
+        pass  # there is none, or it can be none; the caller says so
+    return path
 
 
 def _adapt(data: ImageSet, size: tuple[int, int] | None, channels: int | None, flip: bool | None) -> ImageSet:

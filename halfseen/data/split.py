@@ -33,6 +33,16 @@ class Split:
             ) from error
         return cls(*parts)
 
+    def checked(self, y: Tensor) -> "Split":
+        """This split, if it can be one of images with these labels."""
+        ids = torch.cat([self.labelled, self.unlabelled, self.val])
+        inside = not len(ids) or (int(ids.min()) >= 0 and int(ids.max()) < len(y))
+        if not inside or (y[self.labelled] < 0).any() or torch.isin(self.val, ids[: len(ids) - len(self.val)]).any():
+            raise UserError(
+                "The saved split is damaged: it names images that are not there, without a label, or held out twice."
+            )
+        return self
+
 
 def stable_seed(*parts: int | str) -> int:
     """A seed for a generator that depends on the parts and on nothing else (Python's hash() changes by process)."""

@@ -2,17 +2,24 @@
 
 import csv
 import io
+import os
 from pathlib import Path, PurePosixPath
 
-from halfseen.errors import UserError
+from halfseen.errors import UserError, quoted
 
 PATH_NAMES = ("path", "file", "filename", "image")
 LABEL_NAMES = ("label", "class")
+UNKNOWN = ("", "-1", "-1.0")  # the last is what pandas makes of -1 in a column with gaps
 MAX_BYTES = 1 << 30
+MOST_NAMES = 9  # columns named in a sentence
 
 
 def read_labels(table: Path) -> dict[str, str]:
-    """{path relative to the table's folder, with /: label}, "" where it is empty or -1; the paths exist."""
+    """{path relative to the table's folder, with /: label}, "" where it is empty or -1; the paths exist.
+
+    A path may not lead out of the folder by how it is written, since a table can come from anybody; a link in the folder
+    may, since whoever made it owns the folder.
+    """
     header, rows = _rows(table)
     names = [cell.strip().casefold() for cell in header]
     path_at = _column(names, PATH_NAMES, table)
@@ -29,13 +36,13 @@ def read_labels(table: Path) -> dict[str, str]:
         written = row[path_at].strip()
         path = _relative(written, table, line)
         label = row[label_at].strip() if len(row) > label_at else ""
-        label = "" if label == "-1" else label
+        label = "" if label in UNKNOWN else label
         if labels.get(path, label) != label:
             raise UserError(
-                f"{table} gives {written!r} two labels, {labels[path]!r} in line {first_line[path]} and {label!r} in "
-                f"line {line}: keep the right one."
+                f"{table} gives {quoted(written)} two labels, {quoted(labels[path])} in line {first_line[path]} and "
+                f"{quoted(label)} in line {line}: keep the right one."
             )
-        if path not in labels and not (folder / path).is_file():
+        if path not in labels and not os.path.isfile(folder / path):  # Path.is_file raises where a name is too long
             missing.append((line, written))
         labels[path] = label
         first_line.setdefault(path, line)
@@ -43,7 +50,7 @@ def read_labels(table: Path) -> dict[str, str]:
         line, written = missing[0]
         more = f" (and {len(missing) - 1} more like it)" if len(missing) > 1 else ""
         raise UserError(
-            f"{table}, line {line}: there is no file {written!r} in {table.parent}{more}: give paths from there."
+            f"{table}, line {line}: there is no file {quoted(written)} in {table.parent}{more}: give paths from there."
         )
     if not labels:
         raise UserError(f"{table} has no rows: write a line path,label for each labelled image.")
@@ -93,9 +100,13 @@ def _text(table: Path) -> str:
 
 def _column(names: list[str], wanted: tuple[str, ...], table: Path) -> int:
     for name in wanted:
+        if names.count(name) > 1:
+            raise UserError(f"{table} has {names.count(name)} columns named {name!r}: rename or remove all but one.")
         if name in names:
             return names.index(name)
-    raise UserError(f"{table} has no column {wanted[0]!r} but {', '.join(names)}: its first line must be path,label.")
+    there = ", ".join(quoted(name)[1:-1] for name in names[:MOST_NAMES])
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    raise UserError(f"{table} has no column {wanted[0]!r} but {there}{more}: its first line must be path,label.")
 
 
 def _relative(written: str, table: Path, line: int) -> str:
@@ -112,5 +123,5 @@ def _relative(written: str, table: Path, line: int) -> str:
         else:
             parts.append(part)
     if not inside or not parts:
-        raise UserError(f"{table}, line {line}: {written!r} is not inside {table.parent}: move the image there.")
+        raise UserError(f"{table}, line {line}: {quoted(written)} is not inside {table.parent}: move the image there.")
     return "/".join(parts)
