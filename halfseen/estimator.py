@@ -138,10 +138,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
             settings = self._settings()
             names = [str(c) for c in self.classes_.tolist()]
             images = from_arrays({"x": self._raw(X), "y": codes, "classes": names}, flip=self.flip)
-            if self.out is not None and not isinstance(self.net, str):
-                raise UserError("a run folder can name a net only as text: give a name, or FILE.py:factory, or no out")
             with as_it_was(self.threads, self.device):
-                self._trained = train(images, settings, None if self.out is None else Path(self.out))
+                self._trained = train(images, settings, self._folder())
         self.n_iter_ = self._trained.steps
         self.best_validation_score_ = self._trained.validation
         return self
@@ -230,6 +228,17 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
             quiet=not self.verbose,
             **given,
         )
+
+    def _folder(self) -> Path | None:
+        """Of the run, new with every fit."""
+        if self.out is None:
+            return None
+        folder = Path(self.out).expanduser()
+        if not isinstance(self.net, str):
+            raise UserError("a run folder can name a net only as text: give a name, or FILE.py:factory, or no out")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"out={str(self.out)!r} exists already: every fit needs a new folder, or none")
+        return folder
 
 
 def seed_of(random_state: Any) -> int:

@@ -1,5 +1,6 @@
 """Runs for the estimator: `train` gives what is left of one, weights that pickle can store, with a run folder or without."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from halfseen.device import pick_device
 from halfseen.draws import Draws
 from halfseen.experiment import Session
 from halfseen.method import View
-from halfseen.model import load_model
+from halfseen.model import load_model, tuples
 from halfseen.run import Folder
 from halfseen.settings import Settings
 from halfseen.trainer import Trainer, Watcher
@@ -67,7 +68,7 @@ class Trained:
         with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
             method = build(
                 entry,
-                with_settings(entry.config(), self.about["method_settings"], "method"),
+                with_settings(entry.config(), tuples(self.about["method_settings"]), "method"),
                 self.facts,
                 net=self.about["net"],
                 net_options=self.about["net_options"],
@@ -116,7 +117,7 @@ class Unwritten(Written):
     """A run that leaves no file: the best network on the held-out rows is kept in memory."""
 
     def new_folder(self, out: Path | None) -> Folder:
-        return Folder(Path())  # nobody writes to it: the trainer is told of no folder
+        return Folder(Path(os.devnull))  # no file can be made in it, and the trainer is told of none
 
     def train(self) -> Trained:
         steps = self.steps()
