@@ -13,16 +13,20 @@ ROWS = 500
 
 
 @torch.no_grad()
-def logits_of(net: nn.Module, x: Tensor, clean: View, device: torch.device, rows: int = ROWS) -> Tensor:
-    """Logits [n, K] on the host, in eval mode, of raw images; the processes share the rows."""
+def logits_of(
+    net: nn.Module, x: Tensor, clean: View, device: torch.device, rows: int = ROWS, chosen: Tensor | None = None
+) -> Tensor:
+    """Logits [n, K] on the host, in eval mode, of raw images, all or the chosen ones; the processes share the rows."""
     was = net.training
     net.eval()
     world = distributed.world()
-    mine = torch.arange(-(-len(x) // world)) * world + distributed.rank()
-    mine = mine.clamp_max(len(x) - 1)  # the last round may not have a row for every process
+    n = len(x) if chosen is None else len(chosen)
+    mine = torch.arange(-(-n // world)) * world + distributed.rank()
+    mine = mine.clamp_max(n - 1)  # the last round may not have a row for every process
+    mine = mine if chosen is None else chosen[mine]
     outs = [net(clean(x.index_select(0, ids).to(device, non_blocking=True))).float() for ids in torch.split(mine, rows)]
     net.train(was)
-    return distributed.gather_rows(torch.cat(outs))[: len(x)].cpu()
+    return distributed.gather_rows(torch.cat(outs))[:n].cpu()
 
 
 def corrections(headline: Tensor, other: Tensor) -> dict[str, int]:
@@ -71,8 +75,8 @@ class Judge:
                 found[predictor][name] = score(logits, y) | corrections(headline.setdefault(name, right), right)
         return found
 
-    def logits(self, net: nn.Module, x: Tensor) -> Tensor:
-        return logits_of(net, x, self.clean, self.device)
+    def logits(self, net: nn.Module, x: Tensor, chosen: Tensor | None = None) -> Tensor:
+        return logits_of(net, x, self.clean, self.device, chosen=chosen)
 
     def full(self, net: nn.Module, part: str, classes: tuple[str, ...]) -> dict[str, Any]:
         x, y = self.parts[part]

@@ -66,7 +66,7 @@ def probabilities(
     ids = split.unlabelled
     if len(ids) == 0:
         return arrays, {}
-    p = trainer.judge.logits(net, images.x[ids]).softmax(1)
+    p = trainer.judge.logits(net, images.x, ids).softmax(1)
     arrays["unlabelled"], arrays["unlabelled_ids"] = p.numpy().astype(np.float16), ids.numpy()
     truth = images.y[ids]
     known = (truth >= 0) & ~torch.isin(ids, split.labelled)  # some methods use the labelled images unlabelled too

@@ -17,7 +17,7 @@ from halfseen.errors import UserError
 
 CPU = torch.device("cpu")
 GREY, COLOUR = Case("small", (1, 8, 8), 3, 5), Case("wrn-28-2", (3, 8, 8), 2, 6)
-TINY = Sizes(wide=COLOUR, small=GREY, rounds=2, small_rounds=2, view_rows=20, leads=False)
+TINY = Sizes(wide=COLOUR, small=GREY, rounds=2, small_rounds=2, view_rows=20, leads=False, costs=False)
 PARTS = {"gather", "views", "forward, weak views", "forward, trained", "backward", "optimiser", "EMA", "tally", "rest"}
 
 

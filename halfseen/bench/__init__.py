@@ -7,6 +7,7 @@ import torch
 from rich.console import Console
 
 from halfseen.allocator import keep_large_blocks
+from halfseen.bench.costs import loading, memory, start_up
 from halfseen.bench.rows import QUICK, Bench, Row, Sizes, against_plain, host_waits, overhead, throughput, view_rates
 from halfseen.bench.show import Sections, machine, show
 from halfseen.checkpoint import write_json
@@ -46,7 +47,7 @@ def measure(device: torch.device, sizes: Sizes) -> tuple[list[Row], dict[str, di
     """All rows, and for each network the share of each part in a step."""
     rows: list[Row] = []
     shares: dict[str, dict[str, float]] = {}
-    with Sections(5 if device.type == "cuda" else 4) as sections:
+    with Sections(5 if device.type == "cuda" else 7) as sections:
         task = Bench(device, sizes, sections.tick)
         sections.next("the plain loop")  # first, while this process holds little memory
         rows += against_plain(task)
@@ -64,4 +65,11 @@ def measure(device: torch.device, sizes: Sizes) -> tuple[list[Row], dict[str, di
         if device.type == "cuda":
             sections.next("precision and batch")
             rows += throughput(task)
+        elif sizes.costs:
+            sections.next("decoding a folder")
+            rows += loading(sizes.files, sizes.starts, sections.tick)
+            sections.next("memory")
+            rows += memory(sizes.images, sections.tick)
+            sections.next("starting")
+            rows += start_up(sizes.starts, sections.tick)
     return rows, shares

@@ -65,6 +65,10 @@ class Sizes:
     leads: bool = True
     compiled: bool = True  # CUDA only
     patience: float = math.inf  # seconds for a comparison, after which two rounds are enough
+    files: int = 10_000  # JPEG files to decode
+    images: tuple[int, int] = (50_000, 500_000)  # memory-mapped, to train on
+    starts: int = 3  # of each command
+    costs: bool = True  # measure these three at all
 
 
 QUICK = Sizes(
@@ -75,6 +79,9 @@ QUICK = Sizes(
     leads=False,
     compiled=False,
     patience=8.0,
+    files=400,
+    images=(5_000, 50_000),
+    starts=1,
 )
 
 Tick = Callable[[str], None]

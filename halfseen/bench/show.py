@@ -45,6 +45,8 @@ def machine_lines(facts: dict[str, Any]) -> list[str]:
 def figure(row: Row) -> str:
     if row.unit == "x":
         return f"{row.value:.2f}x"
+    if row.unit == "s":
+        return f"{row.value:.2f} s"
     return f"{row.value:,.0f} {row.unit}".rstrip()
 
 
@@ -52,7 +54,7 @@ def wanted(row: Row) -> str:
     if row.target is None:
         return ""
     sign = "≥" if row.at_least else "≤"
-    number = f"{row.target:.2f}x" if row.unit == "x" else f"{row.target:,.0f}"
+    number = {"x": f"{row.target:.2f}x", "s": f"{row.target:g} s"}.get(row.unit, f"{row.target:,.0f}")
     if row.met is None:
         return f"{sign} {number} at full size"
     return f"{sign} {number} {'met' if row.met else 'missed'}"

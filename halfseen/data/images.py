@@ -169,7 +169,7 @@ def choose_side(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 def resize_all(array: NDArray[np.uint8], size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
-    """Pictures [N, c, h, w] with c = 1, 3 or 4 (transparent, on white) as contiguous [N, channels, *size]."""
+    """Pictures [N, c, h, w] with c = 1, 3 or 4 (transparent, on white) as [N, channels, *size], not copied in vain."""
     if array.shape[1] == 4:
         alpha = array[:, 3:].astype(np.float32) / 255
         array = np.rint(array[:, :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
@@ -179,7 +179,7 @@ def resize_all(array: NDArray[np.uint8], size: tuple[int, int] | None, channels:
         weights = np.array([19595, 38470, 7471], dtype=np.uint32)
         array = ((np.einsum("nchw,c->nhw", array, weights) + 32768) >> 16).astype(np.uint8)[:, None]
     if size is None or array.shape[2:] == size:
-        return np.ascontiguousarray(array)
+        return array
     out = np.empty((*array.shape[:2], *size), dtype=np.uint8)
     for row, target in zip(array, out, strict=True):
         for plane, place in zip(row, target, strict=True):

@@ -99,11 +99,13 @@ def measure(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def tensor_of(array: NDArray[Any]) -> Tensor:
-    """The contiguous array as a tensor, without a copy where there is one; torch's warning about arrays that may not be
-    written to (memory-mapped ones) says nothing here, since a set is only read."""
+    """The array as a tensor without a copy, whatever the order of its axes: a memory-mapped one stays on the disk.
+
+    torch's warning about arrays that may not be written to says nothing here, since a set is only read.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not writable")
-        return torch.from_numpy(np.ascontiguousarray(array))
+        return torch.from_numpy(np.ascontiguousarray(array) if min(array.strides, default=0) < 0 else array)
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -1,0 +1,58 @@
+"""The bench's rows of what a user waits for: each runs what it names, and is a number with its target beside it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from halfseen.bench.costs import ended, first_step, loading, memory, write_pictures
+from halfseen.bench.show import figure, wanted
+from halfseen.data import open_data
+
+SAID: list[str] = []
+
+
+def test_decoding_is_measured_against_pillow_on_the_same_files() -> None:
+    rows = {row.name: row for row in loading(12, 1, SAID.append)}
+    assert set(rows) == {
+        "loading/photographs",
+        "loading/thumbnails",
+        "second start/photographs",
+        "second start/thumbnails",
+    }
+    for name, row in rows.items():
+        assert row.value > 0
+        assert row.met is None  # twelve files are not the ten thousand that the target is for
+        seconds = row.seconds
+        if name.startswith("loading"):
+            assert row.value == pytest.approx(seconds["pillow"][0] / seconds["halfseen"][0])
+            assert wanted(row) == "≥ 0.90x at full size"
+        else:
+            assert row.value == min(seconds["halfseen"])
+            assert figure(row).endswith(" s")
+            assert wanted(row) == "≤ 1 s at full size"
+
+
+def test_the_pictures_are_a_folder_that_can_be_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    write_pictures(folder, 30, 16)
+    data = open_data(folder, cache_dir=tmp_path / "cache", progress=False)
+    assert data.shape == (3, 16, 16)
+    assert (len(data.x), int(data.given.sum())) == (30, 20)
+
+
+def test_memory_is_the_slope_between_two_trainings() -> None:
+    slope, constant = memory((200, 400), SAID.append)
+    (few,), (many,) = slope.seconds.values()
+    assert slope.value == pytest.approx((many - few) * 2**20 / (200 * 3072))
+    assert constant.value == pytest.approx(few - slope.value * 200 * 3072 / 2**20)
+    assert few > 50  # MiB: torch alone
+    assert slope.met is None
+
+
+def test_a_first_step_is_waited_for_and_its_run_ended() -> None:
+    assert first_step() > 0.5
+
+    with ended([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        pass
+    assert process.poll() is not None
