@@ -14,7 +14,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 import halfseen
 from halfseen.build import Facts
@@ -101,7 +100,6 @@ def to_onnx(model: Model, metadata: dict[str, str]) -> bytes:
 
     facts = model.facts
     whole = Whole(copy.deepcopy(model.net), facts).eval()
-    bake(whole)
     rows = torch.zeros(2, *facts.shape, dtype=torch.uint8 if len(facts.shape) == 3 else torch.float32)
     try:
         with quiet():
@@ -130,14 +128,6 @@ def to_onnx(model: Model, metadata: dict[str, str]) -> bytes:
 
 def name_of(facts: Facts) -> str:
     return "images" if len(facts.shape) == 3 else "vectors"
-
-
-def bake(net: nn.Module) -> None:
-    """Weights that are computed in every pass, as under weight norm, become plain ones."""
-    for module in net.modules():
-        if parametrize.is_parametrized(module):
-            for name in list(cast(nn.ModuleDict, module.parametrizations)):
-                parametrize.remove_parametrizations(module, name)
 
 
 def strip(proto: Any) -> None:
