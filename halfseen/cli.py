@@ -279,6 +279,8 @@ class Reproduce:
     """Some of its rows only, by the names in the table."""
     num_labels: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")] = ()
     """Some of its numbers of labels only."""
+    draws: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """The first draws of the labels only, in rows that have more."""
     share: float = 1.0
     """Length of training as a share of the recipe's: 0.01 is a hundredth."""
     parallel: int = 1
@@ -294,6 +296,7 @@ class Reproduce:
             root=self.root,
             rows=self.rows,
             labels=self.num_labels,
+            draws=self.draws,
             share=self.share,
             parallel=self.parallel,
             device=self.device,

@@ -91,6 +91,7 @@ def test_lengths_shrink_and_nothing_else() -> None:
         (["small", "--rows", "FlexMatch"], "its rows are: supervised, FixMatch"),
         (["small", "--num-labels", "9"], "it has 8, 12"),
         (["small", "--share", "0"], "must be more than 0"),
+        (["small", "--draws", "0"], "leaves nothing to run"),
     ],
 )
 def test_what_a_recipe_has_not_is_refused(
@@ -104,6 +105,8 @@ def test_what_a_recipe_has_not_is_refused(
 
 
 def test_from_python(small: None, tmp_path: Path) -> None:
+    results = reproduce("small", tmp_path / "t", rows=["supervised"], labels=[12], share=0.05, draws=1)
+    assert len(results["rows"][0]["accuracies"]) == 1
     results = reproduce("small", tmp_path / "t", rows=["FixMatch"], labels=[12], share=0.05)
     assert [r["method"] for r in results["rows"]] == ["FixMatch"]
     assert results["rows"][0]["difference"] is None  # its baseline was not asked for

@@ -41,11 +41,12 @@ def reproduce(
     root: Path | None = None,
     rows: Sequence[str] = (),
     labels: Sequence[int] = (),
+    draws: int | None = None,
     share: float = 1.0,
     parallel: int = 1,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Run the recipe, or some of its rows and numbers of labels, or all of it `share` times as long; print its table."""
+    """Run the recipe, or some of its rows, numbers of labels and first draws, or all of it `share` times as long."""
     known = recipes()
     if name not in known:
         raise UserError(f"there is no recipe {name!r}; {nearest(name, known)}")
@@ -59,9 +60,14 @@ def reproduce(
             raise UserError(
                 f"{name} has no row of {n} labels; it has {', '.join(str(k or 'all') for k in recipe.labels)}"
             )
+    if draws is not None and draws < 1:
+        raise UserError(f"--draws {draws} leaves nothing to run; give 1 or more, or leave it out for all draws")
     if share <= 0:
         raise UserError(f"--share {share:g} must be more than 0; 1 is the recipe's own length, 0.01 a hundredth of it")
-    chosen = [dataclasses.replace(row, changes=shorter(row.changes, share)) for row in recipe.rows]
+    chosen = [
+        dataclasses.replace(row, changes=shorter(row.changes, share), seeds=min(row.seeds, draws or row.seeds))
+        for row in recipe.rows
+    ]
     chosen = [row for row in chosen if not rows or row.title in rows]
     lengths = {key: getattr(recipe.common, key) for key in LENGTHS}
     settings = dataclasses.replace(recipe.common, root=root, device=device, report=False, **shorter(lengths, share))

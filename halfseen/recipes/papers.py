@@ -100,6 +100,7 @@ def dnll() -> dict[str, Recipe]:
             WRN,
             (4000,),
         ),
+        "dnll/f7": adaptation(),
         "dnll/f6": Recipe(
             "Figure 6: CIFAR-10, 1,000 labels, DNLL on what Dual Student and Mean Teacher discard",
             "cifar10",
@@ -116,6 +117,35 @@ def dnll() -> dict[str, Recipe]:
             (1000,),
         ),
     }
+
+
+def adaptation() -> Recipe:
+    """Figure 7 has curves and no numbers: they are in each run's log.jsonl, as `test` of every evaluation."""
+    optim = "optim.lr=0.1,optim.schedule=cos,optim.weight_decay=1e-4"
+    noisy = {"weak": "noise", "strong": "noise"}
+    teacher = f"heads=2,weight=1,ramp=0.05,ramp_form=exp,ce_norm=batch,{optim}"
+    return Recipe(
+        "Figure 7: USPS to MNIST, three-layer network, test accuracy on MNIST",
+        "usps->mnist",
+        (
+            Row(f"supervised:{optim}", 1, "source only", {"batch": 32, **noisy}),
+            Row(f"mean_teacher:{teacher}", 1, "Mean Teacher", noisy),
+            Row("dual_student:xi=0.6,consistency=1,stabilisation=1,ramp=0.05", 1, "Dual Student", noisy),
+            Row(f"dnll:{optim}", 1, "DNLL", {"weak": "none", "strong": "noise"}),
+            Row(f"supervised:{optim}", 1, "target, 7,000 labels", {**noisy, "batch": 256, "num_labels": 7000}, "mnist"),
+        ),
+        Settings(
+            net="cnn3",
+            val="none",
+            steps=26_800,  # 100 epochs of the 60,000
+            batch=32,
+            unlabelled_batch=224,
+            channels=3,
+            test_curve=True,
+            threads=1,
+            overrides=("net.input_noise=0",),
+        ),
+    )
 
 
 VARIANTS = {  # of CCN's Table 3: flags, accuracy at 1,000, 2,000 and 4,000 labels
