@@ -879,6 +879,12 @@ def test_resume_refuses_what_does_not_fit(name: str, unfinished: Path, cli: Call
     assert {p: p.read_bytes() for p in before} == before  # what is there is left for the user to mend
 
 
+def test_resume_with_other_data_or_another_method_named(unfinished: Path, cli: Callable[..., Ended]) -> None:
+    assert "run was trained on mine.npz, not digits" in cli("train", "digits", "--out", "run", "--resume").err
+    said = cli("train", "--out", "run", "--resume", "--method", "dml").err
+    assert "run was started with --method fixmatch, not dml" in said
+
+
 def test_the_advice_to_go_on_from_the_best_is_good(finished: Path, unfinished: Path, cli: Callable[..., Ended]) -> None:
     (unfinished / LAST).write_bytes(b"")
     assert "copy best.pt over it to go on from there" in cli("train", "--out", "run", "--resume").err

@@ -29,7 +29,7 @@ PARTS = {  # names that a part's arrays go by
 
 MAX_LABEL = 2**63  # what a label must be below; infinity is above it too
 LARGE = 1 << 30  # bytes; below it, no archive is too large
-MAX_RATIO = 250  # how much more a large archive may hold than it weighs: pictures reach 100, deflate itself 1,000
+MAX_RATIO = 200  # how much more a large archive may hold than it weighs: sparse masks reach 100, zeros 230 to 1,000
 
 
 def open_npz(path: Path, **settings: Any) -> ImageSet:

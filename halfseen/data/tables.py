@@ -69,11 +69,10 @@ def _rows(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             rows.append((reader.line_num, row))
     except csv.Error as error:
         raise UserError(f"{table}, line {reader.line_num}: not a table ({error}): save it as plain CSV.") from error
-    while rows and not any(cell.strip() for cell in rows[0][1]):
-        del rows[0]
-    if not rows:
+    head = next((i for i, (_, row) in enumerate(rows) if any(cell.strip() for cell in row)), None)
+    if head is None:
         raise UserError(f"{table} is empty: write a first line path,label and a line for each labelled image.")
-    return rows[0][1], rows[1:]
+    return rows[head][1], rows[head + 1 :]
 
 
 def _text(table: Path) -> str:
