@@ -31,6 +31,7 @@ from halfseen.trainer import NotFiniteError, Stopped
 DEFAULT_STEPS = 1000
 WHOLE = ("steps", "batch", "unlabelled_batch", "threads")  # parameters that count something
 NUMBERS = (*WHOLE, "epochs", "minutes")
+TEXTS = ("method", "weak", "strong", "device")
 
 
 class InputError(UserError, ValueError):
@@ -211,6 +212,9 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
             value, kind = getattr(self, name), numbers.Integral if name in WHOLE else numbers.Real
             if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
                 raise UserError(f"{name} is a {'whole ' if name in WHOLE else ''}number or None, not {value!r}")
+        for name in TEXTS:
+            if not isinstance(getattr(self, name), str):
+                raise UserError(f"{name} is given by its name, not as {getattr(self, name)!r}")
         given = {name: getattr(self, name) for name in NUMBERS if getattr(self, name) is not None}
         if not any(name in given for name in ("steps", "epochs", "minutes")):
             given["steps"] = DEFAULT_STEPS

@@ -429,6 +429,8 @@ def test_a_network_of_ones_own() -> None:
     ("changed", "said"),
     [
         ({"method": "fixmach"}, "did you mean 'fixmatch'"),
+        ({"method": None}, "method is given by its name"),
+        ({"net": 3}, "a net is a name"),
         ({"net": "mpl"}, "did you mean 'mlp'"),
         ({"net": "small", "net_options": None}, "take net mlp"),
         ({"method_options": {"taw": 1}}, "did you mean 'tau'"),
