@@ -4,6 +4,8 @@ Every row has the same network, views of the labels, label draws and budget of n
 by the hidden labels of training images on the label draws 100 to 105, which no row uses; never on test images.
 """
 
+from dataclasses import replace
+
 from halfseen.compare import Row
 from halfseen.recipes import Recipe
 from halfseen.settings import Settings
@@ -27,16 +29,41 @@ def adam(prefix: str = "optim", lr: float = 0.002, schedule: str = "") -> str:
     return ",".join(f"{prefix}.{key}={value}" for key, value in values.items())
 
 
+def row(name: str, method: str, seeds: int = 3) -> Row:
+    return Row(method, seeds, name)
+
+
+COMMATCH = f"commatch:threshold_every=0.25,{adam()}"  # thresholds rise within the first quarter of so short a run
 SUPERVISED = Row(f"supervised:{adam()}", 5, "supervised", {"batch": 64})
-FIXMATCH = Row(f"fixmatch:{adam()}", 3, "FixMatch")
-DNLL = Row(f"dnll:{adam()}", 5, "DNLL")
 
 RECIPES = {
     "mnist-small": Recipe(
         "MNIST, small network of width 16, 1.6 million network passes a run",
         "mnist",
-        (SUPERVISED, FIXMATCH, DNLL),
+        (
+            SUPERVISED,
+            row("FixMatch", f"fixmatch:{adam()}"),
+            row("DNLL", f"dnll:{adam()}", 5),
+            row("ComMatch", COMMATCH),
+        ),
         COMMON,
         (20, 100),
+    ),
+    "mnist-parts": Recipe(
+        "MNIST, 20 labels, without parts of DNLL (Tables 5, 6), ComMatch and R2-D2 (Table 1) in turn, half as long",
+        "mnist",
+        (
+            row("DNLL", f"dnll:{adam()}"),
+            row("DNLL, EP", f"dnll:epm=false,{adam()}"),
+            row("DNLL, EPM without average", f"dnll:epm_ema=0,{adam()}"),
+            row("DNLL, SL", f"dnll:networks=1,{adam()}"),
+            row("DNLL, SL, EP", f"dnll:networks=1,epm=false,{adam()}"),
+            row("ComMatch", COMMATCH),
+            row("ComMatch without negatives", f"{COMMATCH},use_negative=false"),
+            row("ComMatch, fixed thresholds", f"{COMMATCH},use_dynamic=false"),
+            row("ComMatch without stability", f"{COMMATCH},use_stability=false"),
+        ),
+        replace(COMMON, passes=PASSES / 2),
+        (20,),
     ),
 }
