@@ -17,7 +17,7 @@ from halfseen.errors import UserError
 
 CPU = torch.device("cpu")
 GREY, COLOUR = Case("small", (1, 8, 8), 3, 5), Case("wrn-28-2", (3, 8, 8), 2, 6)
-TINY = Sizes(wide=COLOUR, small=GREY, rounds=2, small_rounds=2, view_rows=20, leads=False, costs=False)
+TINY = Sizes(wide=COLOUR, small=GREY, rounds=2, small_rounds=2, view_rows=20, leads=False, costs=False, mc_rows=4)
 PARTS = {"gather", "views", "forward, weak views", "forward, trained", "backward", "optimiser", "EMA", "tally", "rest"}
 
 
@@ -38,6 +38,7 @@ def test_bench_prints_and_writes_every_row(tmp_path: Path, capsys: pytest.Captur
     assert set(rows) == {
         *("speedup/wrn-28-2", "overhead/wrn-28-2", "overhead/small"),
         *("views/colour/ra", "views/colour/fm", "views/grey/ra", "views/grey/fm"),
+        *("dropout passes/wrn-28-2", "dropout passes/small"),
     }
     for row in rows.values():
         assert math.isfinite(row["value"])
@@ -49,8 +50,11 @@ def test_bench_prints_and_writes_every_row(tmp_path: Path, capsys: pytest.Captur
         "overhead/wrn-28-2": {"at most": 1.1, "applies_to_this_size": False},
         "overhead/small": {"at most": 1.5, "applies_to_this_size": False},
         "views/colour/ra": {"at least": 15000.0, "applies_to_this_size": False},
+        "dropout passes/wrn-28-2": {"at most": 1.05, "applies_to_this_size": True},
+        "dropout passes/small": {"at most": 1.05, "applies_to_this_size": True},
     }
-    assert all(row["met"] is None for row in rows.values())  # nothing was measured at its target's size
+    sized = [row for name, row in rows.items() if not name.startswith("dropout passes")]
+    assert all(row["met"] is None for row in sized)  # nothing else was measured at its target's size
     for shares in figures["shares"].values():
         assert set(shares) == PARTS
         assert sum(shares.values()) == pytest.approx(1)

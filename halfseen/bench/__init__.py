@@ -8,7 +8,18 @@ from rich.console import Console
 
 from halfseen.allocator import keep_large_blocks
 from halfseen.bench.costs import loading, memory, start_up
-from halfseen.bench.rows import QUICK, Bench, Row, Sizes, against_plain, host_waits, overhead, throughput, view_rates
+from halfseen.bench.rows import (
+    QUICK,
+    Bench,
+    Row,
+    Sizes,
+    against_plain,
+    dropout_passes,
+    host_waits,
+    overhead,
+    throughput,
+    view_rates,
+)
 from halfseen.bench.show import Sections, machine, show
 from halfseen.checkpoint import write_json
 from halfseen.device import pick_device
@@ -47,7 +58,7 @@ def measure(device: torch.device, sizes: Sizes) -> tuple[list[Row], dict[str, di
     """All rows, and for each network the share of each part in a step."""
     rows: list[Row] = []
     shares: dict[str, dict[str, float]] = {}
-    with Sections(5 if device.type == "cuda" else 7) as sections:
+    with Sections(6 if device.type == "cuda" else 8) as sections:
         task = Bench(device, sizes, sections.tick)
         sections.next("the plain loop")  # first, while this process holds little memory
         rows += against_plain(task)
@@ -62,6 +73,8 @@ def measure(device: torch.device, sizes: Sizes) -> tuple[list[Row], dict[str, di
             del subject
         sections.next("views")
         rows += view_rates(task)
+        sections.next("dropout passes")
+        rows += dropout_passes(task)
         if device.type == "cuda":
             sections.next("precision and batch")
             rows += throughput(task)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from halfseen.bench.subject import Bare, Case, Subject, synthetic
 from halfseen.bench.timing import Timed, in_turn, ratio, timed, wait_for
@@ -17,9 +18,13 @@ from halfseen.bench.worker import Worker
 from halfseen.build import Facts, views
 from halfseen.data import choose_split
 from halfseen.draws import Draws
+from halfseen.nets import make_net
+from halfseen.nets.net import Net
+from halfseen.parts.mcdropout import mc_logits
 
 FULL_BATCH = (64, 448)  # the targets are stated for it
 SYNC_STEPS = 20
+MC_PASSES = 10  # T of ComMatch
 LARGE_NEEDS = 40 << 30  # bytes of a GPU's memory for the large batch
 WIDE = Case("wrn-28-2", (3, 32, 32), *FULL_BATCH)
 SMALL = Case("small", (1, 28, 28), *FULL_BATCH)
@@ -62,6 +67,7 @@ class Sizes:
     rounds: int = 5
     small_rounds: int = 9  # of what takes less than a second
     view_rows: int = 448
+    mc_rows: int = 64  # of the T passes
     leads: bool = True
     compiled: bool = True  # CUDA only
     patience: float = math.inf  # seconds for a comparison, after which two rounds are enough
@@ -183,6 +189,31 @@ def view_rates(bench: Bench) -> list[Row]:
             says = f"{called} views on {where}: {h}x{w} {kind}"
             full = (h, w) == (32, 32) and len(x) == FULL_BATCH[1]
             rows.append(Row(f"views/{kind}/{policy}", rate, "images/s", says, target, True, full, seconds))
+    return rows
+
+
+def dropout_passes(bench: Bench) -> list[Row]:
+    """ComMatch's T passes with dropout over T forwards without gradient of the same rows."""
+    rows = []
+    for case in (bench.sizes.wide, bench.sizes.small):
+        net = make_net(case.net, classes=10, shape=case.shape, dropout=0.3).to(bench.device)
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs know it for tensors only
+        view = torch.randn(bench.sizes.mc_rows, *case.shape, device=bench.device)
+        view = view.contiguous(memory_format=torch.channels_last)
+
+        @torch.no_grad()
+        def forwards(net: Net = net, view: Tensor = view) -> None:
+            for _ in range(MC_PASSES):
+                net(view)
+
+        variants = {
+            "passes": timed(partial(mc_logits, net, view, MC_PASSES), bench.device),
+            "forwards": timed(forwards, bench.device),
+        }
+        seconds = bench.in_turn(variants, bench.sizes.rounds)
+        says = f"{MC_PASSES} dropout passes over {MC_PASSES} bare forwards of {case.net}, {len(view)} rows"
+        value = ratio(seconds["passes"], seconds["forwards"])
+        rows.append(Row(f"dropout passes/{case.net}", value, "x", says, 1.05, seconds=seconds))
     return rows
 
 
