@@ -34,6 +34,7 @@ def row(name: str, method: str, seeds: int = 3) -> Row:
 
 
 COMMATCH = f"commatch:threshold_every=0.25,{adam()}"  # thresholds rise within the first quarter of so short a run
+CCN = f"ccn:eps=2,w_max=100,{adam(schedule='cos')}"  # eps in units of the pixels' deviation; 1 and 6.5 were worse
 SUPERVISED = Row(f"supervised:{adam()}", 5, "supervised", {"batch": 64})
 
 RECIPES = {
@@ -44,6 +45,7 @@ RECIPES = {
             SUPERVISED,
             row("FixMatch", f"fixmatch:{adam()}"),
             row("DNLL", f"dnll:{adam()}", 5),
+            row("CCN", CCN),
             row("ComMatch", COMMATCH),
         ),
         COMMON,
