@@ -54,6 +54,7 @@ class Facts:
 
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> "Facts":
+        check(d, dict, "facts")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
         facts = cls(**values)
         for f in fields(facts):

@@ -24,6 +24,7 @@ from PIL import Image
 
 import halfseen
 from halfseen import checkpoint
+from halfseen.build import Facts
 from halfseen.cli import main
 from halfseen.data import Split, arrays, open_data
 from halfseen.data.images import BadImageError, decode, header
@@ -352,6 +353,12 @@ def test_facts_of_a_model_that_cannot_be(changes: dict[str, Any], run: Path) -> 
     facts_of(run, **changes)
     with pytest.raises(UserError):
         halfseen.load(run)
+
+
+@pytest.mark.parametrize("facts", [None, [], "facts", 3], ids=repr)
+def test_facts_of_a_model_that_are_none(facts: Any) -> None:
+    with pytest.raises(UserError, match="facts is dict, not"):
+        Facts.from_json(facts)
 
 
 def test_a_weights_file_that_claims_to_be_huge(run: Path) -> None:
