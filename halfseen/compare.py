@@ -1,13 +1,14 @@
 """Several methods on the same labels, with the same budget: one table, with what each gains over the labels alone.
 
 Every run is a process and a run folder of its own, `OUT/<method>-<labels>-<seed>`; a finished one is skipped, a stopped
-one goes on. A method may carry settings of its own: "dnll:m=1,epm=false".
+one goes on. A method may carry settings of its own: "dnll:m=1,epm=false", "r2d2:shares=[0.3,0.3,0.3,0.1]".
 """
 
 import dataclasses
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from halfseen.errors import UserError
 from halfseen.progress import clock, stderr
 from halfseen.settings import Settings
 
+OUTER_COMMA = re.compile(r",(?![^(\[]*[)\]])")  # a list in brackets is one value: shares=[0.3,0.7]
 BASELINE = "supervised"  # the first row, which the others are compared with
 WIDTH = 110  # columns of the table where the terminal is narrower: it may scroll, but no figure is cut
 
@@ -116,7 +118,7 @@ def fill_table(
 def job(data: str, row: Row, labels: int | None, seed: int, common: Settings, out: Path, parallel: int) -> Job:
     name, _, own = row.method.partition(":")
     shared = pairs(common.overrides)
-    chosen = below(shared, "method") | pairs(part for part in own.split(",") if part)
+    chosen = below(shared, "method") | pairs(part for part in OUTER_COMMA.split(own) if part)
     entry = catalog.load(name)
     with_settings(entry.config(), chosen, name)  # a wrong key shows before anything runs
     overrides = [f"net.{k}={v}" for k, v in below(shared, "net").items()]

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from halfseen.cli import main
-from halfseen.compare import deviation, with_interval
+from halfseen.compare import Row, deviation, job, with_interval
 from halfseen.errors import UserError
+from halfseen.settings import Settings
 
 WORDS = ["--methods", "fixmatch:tau=0.5", "--num-labels", "8", "--seeds", "2", "--passes", "6000", "--batch", "8"]
 WORDS += ["--unlabelled-batch", "16", "--threads", "1", "--parallel", "2", "--no-report", "--set", "net.width=32"]
@@ -93,3 +94,13 @@ def test_a_budget_must_be_given() -> None:
 
     with pytest.raises(UserError, match="how long"):
         compare("blobs", ["fixmatch"], [8], 1, Settings(), Path("nowhere"))
+
+
+def test_a_list_in_brackets_is_one_value(tmp_path: Path) -> None:
+    row = Row("r2d2:shares=[0.3,0.3,0.3,0.1],alpha=0.2,drops=(1,0.5)")
+    made = job("blobs", row, 8, 0, Settings(steps=2), tmp_path, 1)
+    assert made.settings.overrides == (
+        "method.shares=[0.3,0.3,0.3,0.1]",
+        "method.alpha=0.2",
+        "method.drops=(1,0.5)",
+    )

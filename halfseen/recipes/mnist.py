@@ -35,6 +35,14 @@ def row(name: str, method: str, seeds: int = 3) -> Row:
 
 COMMATCH = f"commatch:threshold_every=0.25,{adam()}"  # thresholds rise within the first quarter of so short a run
 CCN = f"ccn:eps=2,w_max=100,{adam(schedule='cos')}"  # eps in units of the pixels' deviation
+R2D2 = ",".join(  # an image is seen a few times only: ten times lambda, and labels predicted anew after every pass
+    [
+        "r2d2:beta=0.01,label_lr=40000,repredict_every=1,shares=[0.3,0.3,0.3,0.1]",
+        adam("supervised", schedule="cos"),
+        adam("d2", 0.001, "constant"),
+        adam("finetune", 0.0005, "cos"),
+    ]
+)
 SUPERVISED = Row(f"supervised:{adam()}", 5, "supervised", {"batch": 64})
 
 RECIPES = {
@@ -46,6 +54,7 @@ RECIPES = {
             row("FixMatch", f"fixmatch:{adam()}"),
             row("DNLL", f"dnll:{adam()}", 5),
             Row(CCN, 3, "CCN", {"unlabelled_batch": 32}),  # its step is dear: smaller ones, to have more of them
+            row("R2-D2", R2D2),
             row("ComMatch", COMMATCH),
         ),
         COMMON,
@@ -60,6 +69,8 @@ RECIPES = {
             row("DNLL, EPM without average", f"dnll:epm_ema=0,{adam()}"),
             row("DNLL, SL", f"dnll:networks=1,{adam()}"),
             row("DNLL, SL, EP", f"dnll:networks=1,epm=false,{adam()}"),
+            row("R2-D2, a", f"{R2D2},ablation=a"),
+            row("R2-D2", R2D2),
             row("ComMatch", COMMATCH),
             row("ComMatch without negatives", f"{COMMATCH},use_negative=false"),
             row("ComMatch, fixed thresholds", f"{COMMATCH},use_dynamic=false"),
