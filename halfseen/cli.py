@@ -14,14 +14,14 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 
 from halfseen import __version__
-from halfseen.errors import UserError, nearest
+from halfseen.errors import UserError, nearest, quoted
 from halfseen.settings import Settings
 
 HELP = """\
 halfseen {version}: train an image classifier when a few images are labelled and many are not.
 
   halfseen demo                     20 labelled digits among 4,000 become a classifier, with a page that shows why
-  halfseen train DATA               train on a folder, a csv of labels, an npz file or a named set
+  halfseen train DATA               train on a folder of images, an npz file or a named set
   halfseen evaluate RUN             score a finished run again, on its own or on other images
   halfseen predict RUN IMAGES       label images, into a csv file
   halfseen export RUN model.onnx    the model as one ONNX file, checked; predict takes it too
@@ -330,6 +330,10 @@ def guarded(work: Callable[[], None]) -> None:
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes nowhere
         raise SystemExit(0) from None
+    except OSError as e:  # of a path that someone gave; the others are ours
+        if e.filename is None:
+            raise
+        fail(f"{quoted(str(e.filename))}: {e.strerror}; check the path and its permissions")
     except Exception as e:
         code = known_end(e)
         if code is None:

@@ -1213,3 +1213,24 @@ def test_two_building_one_cache_where_there_are_no_locks(pictures: Path, monkeyp
     assert isinstance(found[0], str), found
     assert found[0] == found[1]
     assert len(entries()) == 1
+
+
+def test_the_page_of_a_run_with_names_that_are_no_utf8() -> None:
+    root = fill(Path("mine"), {"cat": 4, "dog": 4, "unlabelled": 2})
+    picture(root / "cat" / "\udcff.png", 50)
+    (root / "dog" / "\udcfe.txt").write_text("x")
+    experiment.train(root, out="run", net="small", threads=1, batch=4, unlabelled_batch=4, steps=2, quiet=True)
+    assert "\\udcfe.txt" in Path("run/report.html").read_text()
+
+
+def test_evaluating_a_run_with_a_damaged_config(trains: Callable[..., str], wrong: Callable[..., str]) -> None:
+    trains(fill(Path("mine"), {"cat": 4, "dog": 4, "unlabelled": 2}))
+    Path("run/config.json").write_text("{}")
+    assert "config.json is damaged or of another version" in wrong("evaluate", "run")
+
+
+@pytest.mark.parametrize("command", [("predict", "{}", "x.png"), ("evaluate", "{}"), ("export", "{}", "x.onnx")])
+def test_a_path_that_is_too_long(command: tuple[str, ...], wrong: Callable[..., str]) -> None:
+    endless = "a" * 5000
+    said = wrong(*(word.format(endless) for word in command))
+    assert "too long" in said

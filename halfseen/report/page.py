@@ -23,7 +23,8 @@ def write_run_page(folder: Folder, images: ImageSet) -> Path:
 
 def write_page(path: Path, folder: Folder, images: ImageSet, comparison: Comparison | None = None) -> Path:
     """Write the page of a finished run, with a comparison on top if there is one, to any place."""
-    write_bytes(path, render(fill(read_record(folder, images), comparison)).encode())
+    page = render(fill(read_record(folder, images), comparison))
+    write_bytes(path, page.encode(errors="backslashreplace"))  # a file name need not be UTF-8
     return path
 
 

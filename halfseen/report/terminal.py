@@ -17,6 +17,7 @@ from halfseen.device import pick_device
 from halfseen.errors import UserError, nearest
 from halfseen.evaluate import logits_of
 from halfseen.model import Model, load_model
+from halfseen.resume import began_with
 from halfseen.run import Folder
 
 MATRIX_CLASSES = 20  # with more, the most confused pairs say it better
@@ -29,7 +30,7 @@ Part = tuple[str, Tensor, Tensor]  # what to call it, images, labels as the mode
 def evaluate(run: Path, data: str | None, root: Path | None, device: str, json: bool) -> None:
     """Score the run's model on the test images of its own data, or of `data`, and print the result."""
     model = load_model(run, pick_device(device))
-    config = Folder.open(run).read("config.json")
+    config, _ = began_with(Folder.open(run))
     source = config["data"] if data is None else data
     images = open_own(config, root, model) if data is None else open_other(data, root, model)
     own = data is None or images.fingerprint() == config["fingerprint"]
