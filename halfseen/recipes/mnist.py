@@ -67,6 +67,7 @@ RECIPES = {
             row("DNLL", f"dnll:{adam()}"),
             row("DNLL, EP", f"dnll:epm=false,{adam()}"),
             row("DNLL, EPM without average", f"dnll:epm_ema=0,{adam()}"),
+            row("DNLL, one forward of all views", f"dnll:weak_pass=joint,{adam()}"),
             row("DNLL, SL", f"dnll:networks=1,{adam()}"),
             row("DNLL, SL, EP", f"dnll:networks=1,epm=false,{adam()}"),
             row("R2-D2, a", f"{R2D2},ablation=a"),
