@@ -1,21 +1,24 @@
 """One run from settings to metrics: open the data, draw the labels, train, score, export; what `halfseen train` calls."""
 
+import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+import numpy as np
 import torch
 
 from halfseen import catalog, checkpoint, distributed
 from halfseen.allocator import keep_large_blocks
 from halfseen.build import Facts, build, default_net, hidden_labels, policy_names, reference_rows, views
 from halfseen.calibrate import SCRATCH_STEPS, steps_that_fit
-from halfseen.config import below, pairs, read, with_settings
+from halfseen.config import below, check, pairs, read, with_settings
 from halfseen.data import ARROW, ImageSet, Split, choose_split, open_any
 from halfseen.device import pick_device
 from halfseen.draws import Draws
-from halfseen.errors import UserError, quoted
+from halfseen.errors import UserError, nearest, quoted
 from halfseen.evaluate import Judge
 from halfseen.loader import Loader
 from halfseen.method import Plan
@@ -39,21 +42,52 @@ class Result:
     """What a finished run leaves."""
 
     folder: Path
-    metrics: dict[str, Any]
+    metrics: dict[str, Any] = field(repr=False)
 
 
-def train(data: Any, *, out: Path | str | None = None, resume: bool = False, **settings: Any) -> Result:
+def train(data: Any = None, *, out: Path | str | None = None, resume: bool = False, **settings: Any) -> Result:
     """Train as the command line does: `train("mnist-5k", method="fixmatch", num_labels=20, minutes=2)`.
 
     `data` is anything that `open_data` takes. Keyword arguments are the fields of `Settings`; settings of the method and
-    the network go as `overrides={"method.tau": 0.9}`.
+    the network go as `overrides={"method.tau": 0.9}`. `train(out="runs/x", resume=True)` goes on with a run that was
+    stopped; data that are no file and no name are given again.
     """
-    overrides = settings.pop("overrides", ())
-    if "val" in settings:
-        settings["val"] = str(settings["val"])
-    if isinstance(overrides, dict):
-        overrides = tuple(f"{k}={v}" for k, v in overrides.items())
-    return run(data, Settings(**settings, overrides=tuple(overrides)), Path(out) if out else None, resume)
+    check(resume, bool, "resume")
+    check(out, str | Path | None, "out")
+    if data is None and not resume:
+        raise UserError(
+            "say what to train on: a folder of images, an .npz file, a name of `halfseen list`, or arrays as "
+            "{'x': images, 'y': labels}"
+        )
+    place = None if out is None else Path(os.path.expanduser(out))  # not Path.expanduser, which raises for ~nobody
+    return run(data, settings_of(settings), place, resume)
+
+
+def settings_of(given: Mapping[str, Any]) -> Settings:
+    """Keyword arguments as Settings; what the command line would refuse is refused here too."""
+    kinds = get_type_hints(Settings)
+    chosen = {}
+    for name, value in given.items():
+        if name not in kinds:
+            raise UserError(f"train has no setting {name!r}; {nearest(name, (*kinds, 'out', 'resume'))}")
+        chosen[name] = plain(name, value)
+        check(chosen[name], kinds[name], name)
+    return Settings(**chosen)
+
+
+def plain(name: str, value: Any) -> Any:
+    """A setting as config.json can hold it, of what Python programs have for it."""
+    if name == "overrides" and isinstance(value, Mapping):
+        return tuple(f"{k}={v}" for k, v in value.items())
+    if name == "val":
+        return "none" if value is None else str(value)
+    if name == "root":
+        return Path(value) if isinstance(value, str) else value
+    if isinstance(value, Path):
+        return str(value)  # a method in a file
+    if isinstance(value, np.generic):
+        return value.item()
+    return tuple(value) if isinstance(value, list) else value
 
 
 def run(data: Any, settings: Settings, out: Path | None, resume: bool, go_on: str | None = None) -> Result:

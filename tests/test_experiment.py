@@ -1,9 +1,11 @@
 """Runs from Python: any data, honest choices, a folder that says everything, a model that loads."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,6 +160,55 @@ def test_wrong_settings_leave_no_folder(tmp_path: Path) -> None:
         with pytest.raises(UserError):
             halfseen.train("digits", out=tmp_path / "run", num_labels=20, **{**QUICK, **wrong})
         assert not (tmp_path / "run").exists()
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "an unknown name": ({"metod": "fixmatch"}, "train has no setting 'metod'; did you mean 'method'?"),
+    "a name of the command line": ({"output": "x"}, "train has no setting 'output'; did you mean 'out'?"),
+    "a word for a number": ({"steps": "many"}, "steps is int or NoneType, not 'many'"),
+    "a fraction of steps": ({"steps": 2.5}, "steps is int or NoneType, not 2.5"),
+    "a yes for a number": ({"num_labels": True}, "num_labels is int or NoneType, not True"),
+    "a number for a word": ({"strong": 3}, "strong is str, not 3"),
+    "a function for a net": ({"net": print}, "net is str, not <built-in function print>"),
+    "no choice": ({"precision": "fp8"}, "precision cannot be 'fp8'; did you mean"),
+    "a text for a list": ({"overrides": "method.tau=1"}, "overrides is a tuple, not 'method.tau=1'"),
+    "a number in a list": ({"overrides": [3]}, "overrides is str, not 3"),
+    "a validation part that is none": ({"val": "lots"}, "--val is auto, none, a share such as 0.2"),
+    "a folder that is none": ({"out": 3}, "out is str or Path or NoneType, not 3"),
+    "a resume that is none": ({"resume": "yes"}, "resume is bool, not 'yes'"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_keyword_is_a_sentence(name: str, tmp_path: Path) -> None:
+    wrong, said = WRONG[name]
+    with pytest.raises(UserError, match=re.escape(said)):
+        halfseen.train("blobs", **{**QUICK, "out": tmp_path / "run", "num_labels": 20, **wrong})
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_data_it_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"say what to train on: a folder of images.*or arrays as"):
+        halfseen.train(out=tmp_path / "run", **QUICK)
+    with pytest.raises(UserError, match="--resume needs --out"):
+        halfseen.train(resume=True)
+
+
+def test_what_python_programs_have_for_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists, numbers of numpy, paths, and ~ for the home folder are taken for what they mean."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    method = tmp_path / "mine.py"
+    method.write_text(Path(halfseen.__file__).with_name("methods").joinpath("supervised.py").read_text())
+    result = halfseen.train(
+        "blobs", out="~/run", method=method, overrides=["net.width=8"], val=None, root="sets", num_labels=np.int64(20),
+        **{**QUICK, "steps": np.int32(2)},
+    )  # fmt: skip
+    assert result.folder == tmp_path / "run"
+    assert repr(result) == f"Result(folder={result.folder!r})"  # the scores alone would fill screens
+    settings = json.loads((tmp_path / "run/config.json").read_text())["settings"]
+    assert settings["overrides"] == ["net.width=8"]
+    assert (settings["method"], settings["val"], settings["root"]) == (str(method), "none", "sets")
+    assert (settings["num_labels"], settings["steps"]) == (20, 2)
 
 
 def test_the_run_folder_says_everything(tmp_path: Path) -> None:
