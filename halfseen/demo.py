@@ -1,10 +1,11 @@
 """The demonstration: 20 labelled digits among 4,000, three ways to use them, one table and one page.
 
 How the settings below were found: by the accuracy on the training set's unlabelled images, whose labels are known here
-and hidden from the methods, over label draws 0, 1 and 2. Neither they nor LabelSpreading's were chosen on test images.
+and hidden from the methods. Neither they nor LabelSpreading's were chosen on test images. The method is the one of this
+project's four that does best on MNIST with 20 labels (results/mnist-small).
 
-Test accuracy on draws 0, 1, 2 (--seed): supervised 77.8, 67.5, 61.2; LabelSpreading 65.5, 66.3, 74.7; FixMatch 96.6,
-96.4, 88.9 (on draw 2 it takes 3s for 2s for half of the training); about 165 s of one core in all.
+Test accuracy on draws 0, 1, 2 (--seed): supervised 77.8, 67.5, 61.2; LabelSpreading 65.5, 66.3, 74.7; ComMatch 96.0,
+95.5, 78.8 (two classes are lost to look-alikes on draw 2); about 180 s of one core in all.
 """
 
 import json
@@ -28,10 +29,11 @@ from halfseen.report.page import write_page
 from halfseen.report.tables import Comparison, Contender, interval, percent
 from halfseen.run import Folder
 from halfseen.settings import Settings
+from halfseen.trainer import Stopped
 
 DATA = "mnist-5k"
 LABELS = 20
-BEST = "fixmatch"  # the best method at hand: its name, and its settings in the recipe
+BEST = "commatch"  # the best of the four methods at hand: its name, and its settings in the recipe
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,19 @@ class Recipe:
     alpha: float = 0.99  # how much of a label LabelSpreading takes from the neighbours
 
 
-def recipe(best_steps: int = 4000, supervised_steps: int = 1000) -> Recipe:
+def recipe(best_steps: int = 5000, supervised_steps: int = 1000) -> Recipe:
     """The demonstration's, or a shorter one for tests.
 
     Both networks have the same size, views of labelled images and optimiser. The strong view has no hole in it: without
-    its upper half a 5 is a 3, and FixMatch then teaches itself that it is one.
+    its upper half a 5 is a 3, and the method then teaches itself that it is one.
     """
     optim = ("method.optim.kind=adam", "method.optim.lr=0.002", "method.optim.weight_decay=0")
     common: dict[str, Any] = {"num_labels": LABELS, "net": "small", "weak": "affine", "report": False}
     common["overrides"] = ("net.width=16", *optim)
     common["threads"] = 1  # so small a network gains little from a second core, and loses much when that one is busy
+    of_best = {**common, "overrides": (*common["overrides"], "method.threshold_every=0.25")}  # the run is five epochs
     best = Settings(
-        method=BEST, steps=best_steps, strong="affine+affine+noise", batch=32, unlabelled_batch=128, **common
+        method=BEST, steps=best_steps, strong="affine+affine+noise", batch=16, unlabelled_batch=64, **of_best
     )
     return Recipe(best, Settings(method="supervised", steps=supervised_steps, batch=LABELS, **common))
 
@@ -69,6 +72,8 @@ def demo(out: Path, seed: int, chosen: Recipe | None = None) -> Path:
     try:
         if not (results.is_file() and page.is_file()):
             compare(out, seed, plan, go_on)
+    except Stopped:
+        raise  # it has been said how to go on
     except KeyboardInterrupt:
         print(f"Stopped. Go on with: {go_on}", flush=True)
         raise
