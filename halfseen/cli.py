@@ -28,7 +28,7 @@ halfseen {version}: train an image classifier when a few images are labelled and
   halfseen compare DATA             a table of several --methods, on the same labels with the same budget
   halfseen reproduce RECIPE         a table of a paper, or of this project's results, made again beside its numbers
   halfseen list                     methods, networks, data sets, views, recipes
-  halfseen get NAMES                fetch the files of named sets, such as mnist or cifar10
+  halfseen get NAMES                fetch the files of mnist, fashion-mnist, usps, cifar10, cifar100 or svhn
   halfseen explain METHOD           its equations, its settings with their defaults, its departures from the paper
   halfseen theory dnll|r2d2|ccn     the papers' theorems in numbers, with a plot
   halfseen bench                    how fast a step, the views and the parts of a step are here
@@ -150,7 +150,7 @@ class Get:
     """Fetch the files of named sets from where they are published, each checked; what is there already stays."""
 
     names: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")]] = ()
-    """Names of `halfseen list`, such as mnist or cifar10."""
+    """mnist, fashion-mnist, usps, cifar10, cifar100 or svhn."""
     root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the named sets' files (default: $HALFSEEN_DATA or ./data)."""
 
@@ -324,9 +324,11 @@ def guarded(work: Callable[[], None]) -> None:
         sys.stdout.flush()
     except UserError as e:
         fail(str(e))
-    except KeyboardInterrupt:
-        print("\nhalfseen: stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as e:
+        code = known_end(e)  # the trainer has said already that it stopped, and how to go on
+        if code is None:
+            print("\nhalfseen: stopped", file=sys.stderr)
+        raise SystemExit(code or 130) from None
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes nowhere
         raise SystemExit(0) from None
@@ -346,7 +348,7 @@ def fail(sentence: str, code: int = 2) -> None:
     raise SystemExit(code)
 
 
-def known_end(e: Exception) -> int | None:
+def known_end(e: BaseException) -> int | None:
     """The exit code of an end that training itself announces; None for anything else."""
     trainer = sys.modules.get("halfseen.trainer")
     if trainer is None:

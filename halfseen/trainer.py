@@ -26,8 +26,8 @@ from halfseen.optim import Optim, make_optimizer, set_rates
 from halfseen.tally import Tally
 
 
-class Stopped(Exception):  # noqa: N818 - no error: what was asked for
-    """Training was asked to stop (a signal) and has saved its state."""
+class Stopped(KeyboardInterrupt):
+    """Training was asked to stop (a signal) and has saved its state; `except Exception` around a run does not hide it."""
 
     def __init__(self, signum: int, step: int, steps: int) -> None:
         super().__init__(f"stopped at step {step} of {steps}")
