@@ -28,7 +28,7 @@ from halfseen.outcome import conclude
 from halfseen.passes import passes_per_step
 from halfseen.progress import Display
 from halfseen.recorder import Recorder, need_tensorboard, summary_lines
-from halfseen.resume import resumed
+from halfseen.resume import how_to_go_on, need_data, need_same, resumed
 from halfseen.run import Folder, environment
 from halfseen.settings import Settings
 from halfseen.trainer import Pace, Stopped, Trainer
@@ -101,13 +101,52 @@ def run(data: Any, settings: Settings, out: Path | None, resume: bool, go_on: st
         folder = Folder.open(out)
         data, settings = resumed(folder, data, settings)
         if folder.finished:
-            metrics = folder.read("metrics.json")
-            display = Display(settings.quiet or distributed.outside_rank() > 0)
-            display.say(f"{folder.path} is finished already, nothing is left to do. {summary_lines(metrics)}")
-            return Result(folder.path, metrics)
+            return finished(folder, data, settings)
     elif out is not None:
         Folder.vacant(out)  # refuses what could not become the run's folder, before the data are read
     return Session(data, settings, out, resume, go_on).run()
+
+
+def finished(folder: Folder, data: Any, settings: Settings) -> Result:
+    """The result of a run that has come to its end; its page is written if that is missing, as after a full disk."""
+    metrics = folder.read("metrics.json")
+    try:
+        summary = summary_lines(metrics)
+    except (KeyError, TypeError, AttributeError) as e:
+        damaged = folder.path / "metrics.json"
+        raise UserError(f"{damaged} is damaged; remove it, and the same command makes it again") from e
+    display = Display(settings.quiet or distributed.outside_rank() > 0)
+    whole = not settings.report or (folder.path / "report.html").is_file()
+    left = "nothing is left to do" if whole else "only its page is missing"
+    display.say(f"{folder.path} is finished already, {left}. {summary}")
+    if not whole and distributed.outside_rank() == 0:
+        if folder.read("config.json").get("from_python"):
+            need_data(folder, data)
+        images = open_images(data, settings)
+        need_same(folder, images, str(data) if isinstance(data, str | Path) else images.name)
+        write_page(folder, images, display)
+    return Result(folder.path, metrics)
+
+
+def open_images(data: Any, s: Settings) -> ImageSet:
+    """The images of a run."""
+    if isinstance(data, ImageSet):
+        return data
+    return open_any(
+        data,
+        root=s.root,
+        size=s.size,
+        channels=s.channels,
+        flip=s.flip,
+        on_bad_image=s.on_bad_image,
+        progress=not s.quiet,
+    )
+
+
+def write_page(folder: Folder, images: ImageSet, display: Display) -> None:
+    from halfseen.report.page import write_run_page
+
+    display.say(f"The page that shows why to believe it: {write_run_page(folder, images)}")
 
 
 class Session:
@@ -132,20 +171,9 @@ class Session:
         if settings.net != "auto":
             find_factory(settings.net)
         self.config = with_settings(self.entry.config(), below(chosen, "method"), "method")
-        self.images = (
-            data
-            if isinstance(data, ImageSet)
-            else open_any(
-                data,
-                root=settings.root,
-                size=settings.size,
-                channels=settings.channels,
-                flip=settings.flip,
-                on_bad_image=settings.on_bad_image,
-                progress=not settings.quiet,
-            )
-        )
-        self.data_name = str(data) if isinstance(data, str | Path) else self.images.name
+        self.images = open_images(data, settings)
+        self.from_python = not isinstance(data, str | Path)
+        self.data_name = self.images.name if self.from_python else str(data)
         self.net = default_net(self.images.shape) if settings.net == "auto" else settings.net
         self.net_options = read_options(self.net, below(chosen, "net"))
         self.split = self.same_split(Folder.open(out)) if resume and out else self.draw_split()
@@ -180,11 +208,7 @@ class Session:
 
     def same_split(self, folder: Folder) -> Split:
         """The split that the run began with, if its images are still what they were."""
-        if folder.read("config.json")["fingerprint"] != self.images.fingerprint():
-            raise UserError(
-                f"the images or labels of {self.data_name} have changed since {folder.path} began, so it cannot go on; "
-                "put them back, or start anew with another --out"
-            )
+        need_same(folder, self.images, self.data_name)
         return Split.from_json(folder.read("split.json")).checked(self.images.y)
 
     def draw_split(self) -> Split:
@@ -306,10 +330,7 @@ class Session:
         metrics = conclude(trainer, self.folder, self.about(trainer), self.facts, self.images, self.split)
         self.display.say(summary_lines(metrics))
         if self.settings.report and distributed.rank() == 0:
-            from halfseen.report.page import write_run_page
-
-            page = write_run_page(self.folder, self.images)
-            self.display.say(f"The page that shows why to believe it: {page}")
+            write_page(self.folder, self.images, self.display)
         return Result(self.folder.path, metrics)
 
     def load_last(self, trainer: Trainer) -> None:
@@ -352,6 +373,7 @@ class Session:
         """Write down what is about to happen."""
         config = {
             "data": self.data_name,
+            "from_python": self.from_python,
             "settings": self.settings.as_json(),
             "steps": steps,
             "passes_per_step": self.passes,
@@ -390,7 +412,7 @@ class Session:
             self.display.say(f"{len(images.skipped)} files were left out: {first}{more}")
 
     def go_on(self) -> str:
-        return self.command or f"halfseen train --out {self.folder.path} --resume"
+        return self.command or how_to_go_on(self.folder, self.from_python)
 
 
 def read_options(net: Any, texts: dict[str, Any]) -> dict[str, Any]:

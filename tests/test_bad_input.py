@@ -1007,6 +1007,22 @@ def test_the_last_good_checkpoint_outlives_a_full_disk(
 
 
 @needs_dev_full
+def test_a_full_disk_under_the_page(finished: Path, full_disk: Callable[..., Any], cli: Callable[..., Ended]) -> None:
+    shutil.copy(finished / "mine.npz", ".")
+    paged = [word for word in RUN if word != "--no-report"]
+    with full_disk(checkpoint, "report.html"):
+        ended = cli("train", "mine.npz", *paged, "--out", "run")
+    assert ended.code == 2
+    assert "report.html could not be written (No space left on device); free some space" in ended.err
+    ended = cli("train", "--out", "run", "--resume")
+    assert ended.code == 0
+    assert "run is finished already, only its page is missing" in ended.err
+    assert "The page that shows why to believe it: run/report.html" in ended.err
+    assert Path("run/report.html").is_file()
+    assert "nothing is left to do" in cli("train", "--out", "run", "--resume").err
+
+
+@needs_dev_full
 def test_a_full_disk_under_the_log(finished: Path, full_disk: Callable[..., Any], cli: Callable[..., Ended]) -> None:
     shutil.copy(finished / "mine.npz", ".")
     with full_disk(run_folder, "log.jsonl", after=3):

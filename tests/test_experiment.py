@@ -1,7 +1,9 @@
 """Runs from Python: any data, honest choices, a folder that says everything, a model that loads."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ import halfseen
 from halfseen.calibrate import steps_that_fit
 from halfseen.data import open_data
 from halfseen.errors import UserError
+from halfseen.progress import Display
 from tests.toy import make_trainer
 
 QUICK = {"steps": 12, "batch": 8, "unlabelled_batch": 16, "threads": 1, "report": False, "quiet": True}
@@ -160,6 +163,69 @@ def test_wrong_settings_leave_no_folder(tmp_path: Path) -> None:
         with pytest.raises(UserError):
             halfseen.train("digits", out=tmp_path / "run", num_labels=20, **{**QUICK, **wrong})
         assert not (tmp_path / "run").exists()
+
+
+# ---- from Python ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_arrays_are_given_again_after_ctrl_c(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The advice is a line of Python, and following it ends the run; a loop that catches Exception does not go on."""
+    data, run, begun = arrays(), tmp_path / "run", []
+
+    def press(self: Display, step: int, steps: int, stage: str) -> None:
+        if step == 5:
+            os.kill(os.getpid(), number)
+
+    def several() -> None:
+        for out in (run, tmp_path / "next"):
+            begun.append(out)
+            try:
+                halfseen.train(data, out=out, overrides=SMALL, **QUICK)
+            except Exception:  # as a script does that tries several settings
+                continue
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Display, "at", press)
+        with pytest.raises(KeyboardInterrupt):
+            several()
+    assert begun == [run]
+    advice = f"halfseen.train(<the same data>, out={str(run)!r}, resume=True)"
+    assert f"Stopped at step 5 of 12, all is saved. Go on with: {advice}\n" in capsys.readouterr().out
+
+    for lacking in (None, "digits", tmp_path):
+        with pytest.raises(UserError, match="was trained on data from a Python program") as found:
+            halfseen.train(lacking, out=run, resume=True)
+        assert str(found.value).endswith(advice)
+    with pytest.raises(UserError, match="have changed since"):
+        halfseen.train(arrays(labels=61), out=run, resume=True)
+    result = halfseen.train(data, out=run, resume=True)
+    assert (result.folder, result.metrics["steps"]) == (run, 12)
+    assert halfseen.train(out=run, resume=True) == result  # finished: nothing is read again
+
+
+def test_a_missing_page_is_made_by_resuming(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As after a full disk under the page: the run counts as finished, since its metrics.json is there."""
+    data, run = arrays(), tmp_path / "run"
+    halfseen.train(data, out=run, overrides=SMALL, **{**QUICK, "steps": 2, "report": True})
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    page = run / "report.html"
+    size = page.stat().st_size
+    page.unlink()
+    for lacking, said in ((None, "data from a Python program"), (arrays(labels=61), "have changed since")):
+        with pytest.raises(UserError, match=said):
+            halfseen.train(lacking, out=run, resume=True)
+        assert not page.exists()
+    capsys.readouterr()
+    halfseen.train(data, out=run, resume=True, quiet=False)
+    assert page.stat().st_size == size
+    assert all(p.read_bytes() == content for p, content in before.items() if p != page)
+    halfseen.train(out=run, resume=True)  # nothing is left to do
+    (run / "metrics.json").write_text("{}")
+    with pytest.raises(UserError, match=r"metrics\.json is damaged; remove it, and the same command makes it again"):
+        halfseen.train(out=run, resume=True)
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
