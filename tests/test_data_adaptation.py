@@ -1,12 +1,17 @@
 """Domain adaptation: which images show labels, which are scored, and the sizes in between."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
+import halfseen
 from halfseen.data import open_any
 from halfseen.data.adaptation import open_adaptation
 from halfseen.errors import UserError
+from halfseen.export import sample
+from halfseen.report.terminal import evaluate
 
 
 @pytest.fixture
@@ -41,3 +46,17 @@ def test_size_and_channels_hold_for_both(sets) -> None:
 def test_a_class_that_the_target_lacks_is_a_sentence(sets) -> None:
     with pytest.raises(UserError, match="has the class '3'"):
         open_adaptation(str(sets / "c.npz"), str(sets / "b.npz"))
+
+
+def test_a_run_on_a_pair_is_scored_and_exported_on_its_own_data(sets, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(sets)
+    quick = {"steps": 2, "batch": 4, "unlabelled_batch": 4, "threads": 1, "report": False, "quiet": True}
+    result = halfseen.train("a.npz->b.npz", out="run", channels=3, method="supervised", **quick)
+    for more in ({}, {"data": "a.npz -> b.npz"}):
+        evaluate(result.folder, more.get("data"), None, "cpu", True)
+        found = json.loads(capsys.readouterr().out)
+        assert (found["part"], found["n"]) == ("test", 6)
+        assert found["confusion"] == result.metrics["headline"]["test"]["confusion"]
+    x, which = sample(halfseen.load(result.folder), result.folder, None)
+    assert which == "test images of a.npz->b.npz"
+    assert torch.equal(x, open_any("b.npz", channels=3).test_x)

@@ -12,13 +12,14 @@ from rich.table import Table
 from torch import Tensor
 
 from halfseen import metrics
-from halfseen.data import ImageSet, Split, open_data
+from halfseen.data import ImageSet, Split, open_any
 from halfseen.device import pick_device
 from halfseen.errors import UserError, nearest
 from halfseen.evaluate import logits_of
 from halfseen.model import Model, load_model
 from halfseen.resume import began_with
 from halfseen.run import Folder
+from halfseen.settings import Settings
 
 MATRIX_CLASSES = 20  # with more, the most confused pairs say it better
 PAIRS = 10
@@ -58,11 +59,18 @@ def evaluate(run: Path, data: str | None, root: Path | None, device: str, json: 
 
 def open_own(config: dict[str, Any], root: Path | None, model: Model) -> ImageSet:
     """The data that the run was trained on, opened as then, so that its cache of decoded images is found."""
-    began = config["settings"]
-    root = root or (Path(began["root"]) if began["root"] else None)
+    if config.get("from_python"):
+        raise UserError("the data of this run came from a Python program and are in no file; name images with --data")
+    began = Settings.from_json(config["settings"])
+    root = root or began.root
     try:
-        images = open_data(
-            config["data"], root=root, size=began["size"], flip=began["flip"], on_bad_image=began["on_bad_image"]
+        images = open_any(
+            config["data"],
+            root=root,
+            size=began.size,
+            channels=began.channels,
+            flip=began.flip,
+            on_bad_image=began.on_bad_image,
         )
     except UserError as e:
         raise UserError(f"the data of this run could not be opened again: {e}; name images with --data") from e
@@ -72,10 +80,8 @@ def open_own(config: dict[str, Any], root: Path | None, model: Model) -> ImageSe
 def open_other(data: str, root: Path | None, model: Model) -> ImageSet:
     """Other data, at the size and with the channels that the model wants."""
     shape = model.facts.shape
-    if len(shape) == 3:
-        images = open_data(data, root=root, size=(shape[1], shape[2]), channels=shape[0])
-    else:
-        images = open_data(data, root=root)
+    wanted: dict[str, Any] = {"size": shape[1:], "channels": shape[0]} if len(shape) == 3 else {}
+    images = open_any(data, root=root, **wanted)
     if images.shape != shape:
         kinds = [("pictures" if len(s) == 3 else "vectors") + f" of shape {s}" for s in (shape, images.shape)]
         raise UserError(f"the model was trained on {kinds[0]}, and {data} holds {kinds[1]}; choose other data")
