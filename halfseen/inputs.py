@@ -6,7 +6,6 @@ it is transparent, and made grey or coloured as the model's pictures were.
 
 import os
 import sys
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from halfseen.data.arrays import PARTS, pixel_scale, pixels
+from halfseen.data.arrays import PARTS, pixel_scale, pixels, read_npz
 from halfseen.data.folders import TABLE, images_in
 from halfseen.data.images import BadImageError, decode, picture_to_array
 from halfseen.data.sets import natural
@@ -138,19 +137,11 @@ def upright(picture: np.ndarray[Any, Any]) -> Tensor:
 
 def rows_of(source: Path, shape: tuple[int, ...]) -> Tensor:
     """The array x of an .npz file (or its only array), as images of the model's shape or as vectors."""
-    try:
-        with np.load(source, allow_pickle=False) as stored:
-            known = [key for key in PARTS["x"] if key in stored.files] or (
-                stored.files if len(stored.files) == 1 else []
-            )
-            if not known:
-                there = ", ".join(stored.files) or "nothing"
-                raise UserError(f"{source} has no array 'x' but {there}; name the array of images x")
-            values = stored[known[0]]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
-        raise UserError(
-            f"{source} could not be read as an .npz file of plain arrays ({error}); save it again"
-        ) from error
+    stored = read_npz(source)
+    known = [key for key in PARTS["x"] if key in stored] or (list(stored) if len(stored) == 1 else [])
+    if not known:
+        raise UserError(f"{source} has no array 'x' but {', '.join(stored) or 'nothing'}; name the array of images x")
+    values = stored[known[0]]
     if len(shape) == 3:
         return pixels(values, f"{source}: {known[0]}", (shape[1], shape[2]), shape[0])
     return pixels(values, f"{source}: {known[0]}")
@@ -163,7 +154,7 @@ def given(images: Any, shape: tuple[int, ...]) -> Iterator[Tensor]:
     """Raw rows, a chunk at a time, of anything that `Model.predict` takes; a row for each image, or a sentence."""
     left_out = LeftOut()
     if isinstance(images, str | Path):
-        chunks = batches(Path(images).expanduser(), shape, left_out)
+        chunks = batches(Path(os.path.expanduser(images)), shape, left_out)
     else:
         if isinstance(images, Image.Image):
             images = [images]
@@ -172,7 +163,7 @@ def given(images: Any, shape: tuple[int, ...]) -> Iterator[Tensor]:
         if not (isinstance(images, list | tuple) and are_pictures(images, shape)):
             yield whole(images, shape)
             return
-        paths = [Path(p).expanduser() if isinstance(p, str) else p for p in images]
+        paths = [Path(os.path.expanduser(p)) if isinstance(p, str) else p for p in images]
         names = [str(p) if isinstance(p, Path) else f"images[{i}]" for i, p in enumerate(paths)]
         chunks = each(names, paths, shape, left_out, common_scale(paths))
     for _, x in chunks:

@@ -1,6 +1,7 @@
 """A trained model on disk: weights in safetensors, everything else in one json file; and what it predicts."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from halfseen.checkpoint import write_bytes, write_json
 from halfseen.config import with_settings
 from halfseen.device import pick_device
 from halfseen.draws import Draws
-from halfseen.errors import UserError
+from halfseen.errors import UserError, quoted
 from halfseen.evaluate import logits_of
 from halfseen.method import View
 
@@ -70,7 +71,7 @@ class Model:
         """The images in a folder and below it, in the order in which `predict` takes them."""
         from halfseen.inputs import LeftOut, files
 
-        root, names = files(Path(folder).expanduser(), LeftOut())
+        root, names = files(Path(os.path.expanduser(folder)), LeftOut())
         return [root / name for name in names]
 
 
@@ -85,7 +86,9 @@ def save_model(folder: Path, net: nn.Module, about: dict[str, Any], facts: Facts
 
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> Model:
     """The model of a run folder, of its `model/` folder, or of a file that `halfseen export` wrote."""
-    path = Path(path).expanduser()
+    if not isinstance(path, str | Path):
+        raise UserError(f"a model is loaded from a run folder or an .onnx file, not from {quoted(str(path))}; name one")
+    path = Path(os.path.expanduser(path))  # not Path.expanduser, which raises for a user who does not exist
     place = pick_device(device) if isinstance(device, str) else device
     if path.suffix == ".onnx" and not path.is_dir():
         from halfseen.export import load_onnx
@@ -106,7 +109,7 @@ def load_run(path: Path, place: torch.device) -> Model:
         raise UserError(f"{path} holds no model: {hint}")
     try:
         about = json.loads((folder / "model.json").read_text())
-        facts = Facts.from_json(about["facts"])
+        facts = read_facts(about["facts"])
         own_file = folder.parent / "method.py"
         entry = catalog.load(str(own_file) if about["method"].endswith(".py") else about["method"])
         config = with_settings(entry.config(), tuples(about["method_settings"]), "method")
@@ -122,9 +125,17 @@ def load_run(path: Path, place: torch.device) -> Model:
         )
         net = method.predictors()[about["predictor"]]
         net.load_state_dict(from_bytes((folder / "model.safetensors").read_bytes()))
-    except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as e:
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, SafetensorError) as e:
         raise UserError(f"the model in {folder} is damaged or of another version ({e}); export the run again") from e
     return Model(net, facts, about, place)
+
+
+def read_facts(stored: Any) -> Facts:
+    """What is wrong with the facts is wrong with the file that they stand in."""
+    try:
+        return Facts.from_json(stored)
+    except UserError as e:
+        raise ValueError(str(e)) from e
 
 
 def tuples(stored: dict[str, Any]) -> dict[str, Any]:

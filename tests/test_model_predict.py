@@ -1,5 +1,6 @@
 """A loaded model and what Python programs have in hand: every form of the same pictures gets the same answer."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 import halfseen
+from halfseen.data import arrays
 from halfseen.errors import UserError
 from halfseen.methods import supervised
 from halfseen.model import Model, flat, load_model, save_model, tuples
@@ -230,3 +232,50 @@ def test_settings_that_json_keeps_as_lists(tmp_path: Path) -> None:
     save_model(run / "model", model.net, {**model.about, "method_settings": settings}, model.facts)
     assert isinstance(load_model(run).about["method_settings"]["optim.betas"], list)
     assert tuples({"a": [[1, 2], 3], "b": "text", "c": None}) == {"a": ((1, 2), 3), "b": "text", "c": None}
+
+
+def test_a_home_folder_of_nobody(model: Model) -> None:
+    with pytest.raises(UserError, match="~no-such-user/run holds no model"):
+        halfseen.load("~no-such-user/run")
+    with pytest.raises(UserError, match="there is no file or folder ~no-such-user/new"):
+        model.predict("~no-such-user/new")
+    with pytest.raises(UserError, match=r"~no-such-user/a\.png could not be read: the file does not exist"):
+        model.predict(["~no-such-user/a.png"])
+    with pytest.raises(UserError, match="there is no file or folder ~no-such-user"):
+        model.paths("~no-such-user")
+
+
+def test_what_is_no_path_of_a_model() -> None:
+    for wrong in (3, None, {"folder": "run"}):
+        with pytest.raises(UserError, match=r"loaded from a run folder or an \.onnx file, not from"):
+            halfseen.load(wrong)  # type: ignore[arg-type]
+
+
+def test_an_npz_that_is_a_trap(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guards of training hold for prediction too: pickles, bombs, and an .npy under another name."""
+    trap = tmp_path / "trap.npz"
+    np.savez(trap, x=np.array([{"a": 1}, None], dtype=object))
+    with pytest.raises(UserError, match="it holds Python objects"):
+        model.predict(trap)
+    with open(trap, "wb") as file:
+        np.save(file, np.zeros((2, 12, 10, 3), dtype=np.uint8))
+    with pytest.raises(UserError, match=r"could not be read as an \.npz file"):
+        model.predict(trap)
+    np.savez_compressed(trap, x=np.zeros((999, 12, 10, 3), dtype=np.uint8))
+    monkeypatch.setattr(arrays, "LARGE", 100)
+    with pytest.raises(UserError, match=r"would unpack [\d,]+ bytes to 359,"):
+        model.predict(trap)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("method", 3), ("method", None), ("method_settings", [1]), ("method_settings", "x"), ("facts", [])],
+)
+def test_a_model_whose_description_is_of_the_wrong_kind(key: str, value: Any, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    about = run / "model" / "model.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), key: value}))
+    with pytest.raises(
+        UserError, match=r"the model in .* is damaged or of another version \(.*\); export the run again"
+    ):
+        halfseen.load(run)
