@@ -19,7 +19,8 @@ import halfseen
 from halfseen.build import Facts
 from halfseen.checkpoint import write_bytes
 from halfseen.errors import UserError
-from halfseen.model import Model, load_run
+from halfseen.model import Model, load_run, read_facts
+from halfseen.resume import began_with
 from halfseen.run import Folder
 
 FORMAT = 1
@@ -210,7 +211,7 @@ def sample(model: Model, run: Path, root: Path | None) -> tuple[Tensor, str]:
 
     folder = Folder(run)
     try:
-        config = folder.read("config.json")
+        config, _ = began_with(folder)
         images = open_own(config, root, model)
     except UserError:
         shape, random = (CHECKED, *model.facts.shape), torch.Generator().manual_seed(0)
@@ -296,7 +297,7 @@ def load_onnx(path: Path, device: torch.device) -> Model:
         raise UserError(f"{path} was not written by halfseen export, so its classes and its size are not known")
     try:
         known = json.loads(stored[PREFIX + "model"])
-        facts = Facts.from_json(known["facts"])
+        facts = read_facts(known["facts"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"the metadata of {path} are damaged ({error}); export the run again") from error
     return Model(Graph(opened), facts, known, torch.device("cpu"), as_is)

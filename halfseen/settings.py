@@ -1,5 +1,6 @@
 """What a training run can be told: one frozen dataclass, the same from Python, the command line and config.json."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -107,8 +108,8 @@ class Settings:
             "threads",
         ):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UserError(f"--{name.replace('_', '-')} must be more than 0, not {value}")
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"--{name.replace('_', '-')} must be more than 0 and finite, not {value}")
         for name in ("log_every", "eval_every"):
             if getattr(self, name) < 0:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative; 0 chooses a fitting number of steps")

@@ -133,6 +133,8 @@ def test_any_text_is_a_value_or_a_sentence(text: str, kind: Any) -> None:
     [
         ({"steps": 5, "epochs": 1.0}, "--epochs and --steps both"),
         ({"minutes": 0.0}, "--minutes must be more than 0"),
+        ({"minutes": float("nan")}, "--minutes must be more than 0 and finite, not nan"),
+        ({"epochs": float("inf")}, "--epochs must be more than 0 and finite, not inf"),
         ({"unlabelled_batch": -1}, "--unlabelled-batch must be more than 0"),
         ({"eval_every": -1}, "--eval-every must not be negative"),
         ({"log_every": -1}, "--log-every must not be negative"),

@@ -119,7 +119,7 @@ def test_interrupted_demo_says_how_to_go_on_and_does(tmp_path, done):
     )
     root = Path(__file__).resolve().parent.parent
     found = subprocess.run(
-        [sys.executable, "-c", program, str(out)], cwd=root, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program, str(out)], cwd=root, capture_output=True, text=True, timeout=600
     )
     assert found.returncode == 128 + signal.SIGINT, found.stderr
     assert f"Go on with: halfseen demo --out {out}" in found.stdout
