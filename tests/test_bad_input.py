@@ -1250,3 +1250,21 @@ def test_a_path_that_is_too_long(command: tuple[str, ...], wrong: Callable[..., 
     endless = "a" * 5000
     said = wrong(*(word.format(endless) for word in command))
     assert "too long" in said
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"PK\x03\x04 and no more"])
+def test_a_page_without_whole_outputs(
+    damage: bytes | None, trains: Callable[..., str], cli: Callable[..., Ended]
+) -> None:
+    trains(fill(Path("mine"), {"cat": 4, "dog": 4, "unlabelled": 2}))
+    config = json.loads(Path("run/config.json").read_text())
+    config["settings"]["report"] = True
+    Path("run/config.json").write_text(json.dumps(config))
+    outputs = Path("run/outputs.npz")
+    outputs.unlink() if damage is None else outputs.write_bytes(damage)
+    ended = cli("train", "--out", "run", "--resume")
+    assert ended.code == 2
+    assert "outputs.npz is missing or damaged; remove run/metrics.json and add --resume" in ended.err
+    Path("run/metrics.json").unlink()
+    assert cli("train", "--out", "run", "--resume").code == 0
+    assert Path("run/report.html").is_file()

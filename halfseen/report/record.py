@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halfseen.data import ImageSet, Split
+from halfseen.errors import UserError
 from halfseen.run import Folder
 
 Array = NDArray[Any]
@@ -87,14 +89,21 @@ class Record:
 def read_record(folder: Folder, images: ImageSet) -> Record:
     rows = folder.rows()
     split = Split.from_json(folder.read("split.json"))
+    try:
+        with np.load(folder.path / "outputs.npz") as found:
+            outputs = dict(found)
+    except (OSError, EOFError, ValueError, BadZipFile) as error:
+        raise UserError(
+            f"{folder.path / 'outputs.npz'} is missing or damaged; remove {folder.path / 'metrics.json'} and add --resume "
+            "to have it made again"
+        ) from error
     test: Predictions | None = None
     unlabelled: Predictions | None = None
-    with np.load(folder.path / "outputs.npz") as found:
-        if "test" in found:
-            test = Predictions(found["test"], found["test_y"], np.arange(len(found["test"])))
-        if "unlabelled" in found:
-            ids = found["unlabelled_ids"]
-            unlabelled = Predictions(found["unlabelled"].astype(np.float32), images.y.numpy()[ids], ids)
+    if "test" in outputs:
+        test = Predictions(outputs["test"], outputs["test_y"], np.arange(len(outputs["test"])))
+    if "unlabelled" in outputs:
+        ids = outputs["unlabelled_ids"]
+        unlabelled = Predictions(outputs["unlabelled"].astype(np.float32), images.y.numpy()[ids], ids)
     return Record(
         folder=folder,
         images=images,
