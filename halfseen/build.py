@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from halfseen.augment import make_policy
 from halfseen.catalog import Entry
-from halfseen.config import check
+from halfseen.config import check, tuples
 from halfseen.data import ImageSet, Split
 from halfseen.draws import Draws
 from halfseen.errors import UserError
@@ -55,8 +55,7 @@ class Facts:
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> "Facts":
         check(d, dict, "facts")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
-        facts = cls(**values)
+        facts = cls(**tuples(d))
         for f in fields(facts):
             check(getattr(facts, f.name), f.type, f"facts.{f.name}")
         if len(facts.shape) not in (1, 3) or not len(facts.mean) == len(facts.std) == facts.shape[0]:

@@ -215,6 +215,7 @@ def collect(
     """Mean, deviation, and the paired difference to the baseline on the draws of the labels that both have."""
     table = []
     notes = [note] if note else []
+    base = next((row for row in rows if row.is_baseline), None)
     for n in labels:
         found: dict[str, list[dict[str, Any]]] = {
             row.title: [
@@ -222,7 +223,6 @@ def collect(
             ]
             for row in rows
         }
-        base = next((row for row in rows if row.is_baseline), None)
         for row in rows:
             runs = found[row.title]
             scores = [accuracy(m) for m in runs]

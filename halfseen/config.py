@@ -135,3 +135,12 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
 def below(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The settings under a prefix, without it."""
     return {k.removeprefix(prefix + "."): v for k, v in settings.items() if k.startswith(prefix + ".")}
+
+
+def tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as they were before json made lists of their tuples."""
+
+    def one(value: Any) -> Any:
+        return tuple(map(one, value)) if isinstance(value, list) else value
+
+    return {key: one(value) for key, value in stored.items()}

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from halfseen import catalog
 from halfseen.build import Facts, build, views
-from halfseen.config import with_settings
+from halfseen.config import tuples, with_settings
 from halfseen.data import ImageSet, Split, choose_split
 from halfseen.data.sets import tensor_of
 from halfseen.device import pick_device
 from halfseen.draws import Draws
 from halfseen.experiment import Session
 from halfseen.method import View
-from halfseen.model import load_model, tuples
+from halfseen.model import load_model
 from halfseen.run import Folder
 from halfseen.settings import Settings
 from halfseen.trainer import Trainer, Watcher

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from halfseen import catalog
 from halfseen.build import Facts, build, views
 from halfseen.checkpoint import write_bytes, write_json
-from halfseen.config import with_settings
+from halfseen.config import tuples, with_settings
 from halfseen.device import pick_device
 from halfseen.draws import Draws
 from halfseen.errors import UserError, quoted
@@ -136,15 +136,6 @@ def read_facts(stored: Any) -> Facts:
         return Facts.from_json(stored)
     except UserError as e:
         raise ValueError(str(e)) from e
-
-
-def tuples(stored: dict[str, Any]) -> dict[str, Any]:
-    """Settings as they were before json made lists of their tuples."""
-
-    def one(value: Any) -> Any:
-        return tuple(map(one, value)) if isinstance(value, list) else value
-
-    return {key: one(value) for key, value in stored.items()}
 
 
 def flat(config: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from halfseen.config import tuples
 from halfseen.errors import UserError
 
 Int = Annotated[int | None, tyro.conf.arg(metavar="INT")]
@@ -121,7 +122,7 @@ class Settings:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "Settings":
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+        values = tuples(stored)
         if values.get("root") is not None:
             values["root"] = Path(values["root"])
         return cls(**values)

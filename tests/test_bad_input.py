@@ -31,28 +31,12 @@ from halfseen.data import arrays, cache, decoder, images, open_data
 from halfseen.data.tables import read_labels
 from halfseen.errors import UserError
 from halfseen.settings import Settings
+from tests.commands import Ended, alone  # noqa: F401  # a fixture for every test here
 from tests.test_data_images import bomb
 
 QUICK = ["--net", "small", "--threads", "1", "--batch", "4", "--unlabelled-batch", "4", "--no-report"]
 RUN = [*QUICK, "--steps", "3", "--eval-every", "1", "--save-every", "1e-9"]  # a checkpoint after every step
 NOBODY = 65534
-
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A working folder and a cache of its own; the number of threads is put back."""
-    threads = torch.get_num_threads()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HALFSEEN_CACHE", str(tmp_path / "cache"))
-    yield
-    torch.set_num_threads(threads)
-
-
-class Ended:
-    """How a command ended, in this process."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +18,13 @@ import torch
 
 from halfseen.cli import COMMANDS, main
 from halfseen.progress import Display
+from tests.commands import Ended, alone  # noqa: F401  # a fixture for every test here
 from tests.shared import unpacked
 
 TINY = ["--net", "small", "--threads", "1", "--batch", "8", "--unlabelled-batch", "16", "--no-report"]
 # 8x8 digits with a validation part, so that there is a best checkpoint too
 DIGITS = ["train", "digits", "--labels-per-class", "10", "--steps", "40", "--log-every", "7", *TINY]
 WAIT = 300  # seconds until a test gives up on a process
-
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A working folder and a cache of its own; the number of threads is put back."""
-    threads = torch.get_num_threads()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HALFSEEN_CACHE", str(tmp_path / "cache"))
-    yield
-    torch.set_num_threads(threads)
-
-
-class Ended:
-    """How a command ended, in this process."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
 
 
 @pytest.fixture

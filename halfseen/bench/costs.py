@@ -62,7 +62,7 @@ def loading(files: int, rounds: int, tick: Tick) -> list[Row]:
             write_pictures(folder, files, side)
             variants = {"pillow": partial(bare, folder, files), "halfseen": partial(fresh, folder)}
             seconds = in_turn(variants, rounds, 0, tick)
-            again = [opened(folder, folder.parent / "cache") for _ in range(3)][1:]  # the first one fills the cache
+            again = [opened(folder, cache_of(folder)) for _ in range(2)]  # which the last round has filled
         share = ratio(seconds["pillow"], seconds["halfseen"])
         full = files >= 10_000
         says = f"of bare Pillow's speed, decoding {files:,} JPEG {kind} of {side} px with {DECODERS} processes"
@@ -104,9 +104,12 @@ def bare(folder: Path, n: int) -> float:
 
 
 def fresh(folder: Path) -> float:
-    cache = folder.parent / "new-cache"
-    shutil.rmtree(cache, ignore_errors=True)
-    return opened(folder, cache)
+    shutil.rmtree(cache_of(folder), ignore_errors=True)
+    return opened(folder, cache_of(folder))
+
+
+def cache_of(folder: Path) -> Path:
+    return folder.parent / "cache"
 
 
 def opened(folder: Path, cache: Path) -> float:
