@@ -1,14 +1,14 @@
 """A method put together from plain facts: the same way for training and for loading a model that was trained."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from halfseen.augment import make_policy
+from halfseen.augment import Whitening, make_policy
 from halfseen.catalog import Entry
 from halfseen.config import check, tuples
 from halfseen.data import ImageSet, Split
@@ -37,9 +37,11 @@ class Facts:
     labelled: int
     unlabelled: int
     per_image: bool = False  # normalise every image by its own mean and deviation
+    zca: bool = False  # make the pixels uncorrelated instead
+    whitening: Whitening | None = field(default=None, compare=False, repr=False)  # kept with weights, not in json
 
     @classmethod
-    def of(cls, images: ImageSet, split: Split, per_image: bool = False) -> "Facts":
+    def of(cls, images: ImageSet, split: Split, per_image: bool = False, whitening: Whitening | None = None) -> "Facts":
         return cls(
             images.classes,
             images.shape,
@@ -50,20 +52,27 @@ class Facts:
             len(split.labelled),
             len(split.unlabelled),
             per_image,
+            whitening is not None,
+            whitening,
         )
 
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> "Facts":
         check(d, dict, "facts")
+        if "whitening" in d:
+            raise UserError("facts.whitening does not belong here: it is kept with the weights")
         facts = cls(**tuples(d))
-        for f in fields(facts):
+        for f in STORED:
             check(getattr(facts, f.name), f.type, f"facts.{f.name}")
         if len(facts.shape) not in (1, 3) or not len(facts.mean) == len(facts.std) == facts.shape[0]:
             raise UserError(f"facts.shape {facts.shape} does not fit {len(facts.mean)} means and {len(facts.std)} stds")
         return facts
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {f.name: getattr(self, f.name) for f in STORED}
+
+
+STORED = tuple(f for f in fields(Facts) if f.name != "whitening")
 
 
 def default_net(shape: tuple[int, ...]) -> str:
@@ -87,6 +96,9 @@ def reference_rows(images: ImageSet, split: Split) -> Tensor | None:
 def views(facts: Facts, device: torch.device, draws: Draws, reference: Tensor | None = None) -> Callable[[str], View]:
     """Views by the name of their policy."""
     mean, std = (torch.tensor(v, device=device) for v in (facts.mean, facts.std))
+    if facts.zca and facts.whitening is None:
+        raise ValueError("images were whitened, and the whitening was not given")
+    whitening = None if facts.whitening is None else facts.whitening.to(device)
     rows = None if reference is None else reference.to(device)
 
     def view(name: str) -> View:
@@ -99,6 +111,7 @@ def views(facts: Facts, device: torch.device, draws: Draws, reference: Tensor | 
             draws=draws,
             reference=rows,
             per_image=facts.per_image,
+            whitening=whitening,
         )
 
     return view

@@ -1,5 +1,6 @@
 """One run from settings to metrics: open the data, draw the labels, train, score, export; what `halfseen train` calls."""
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import torch
 
 from halfseen import catalog, checkpoint, distributed
 from halfseen.allocator import keep_large_blocks
+from halfseen.augment.whitening import LARGEST, Whitening
 from halfseen.build import Facts, build, default_net, hidden_labels, policy_names, reference_rows, views
 from halfseen.calibrate import SCRATCH_STEPS, steps_that_fit
 from halfseen.config import below, check, pairs, read, with_settings
@@ -29,7 +31,7 @@ from halfseen.passes import passes_per_step
 from halfseen.progress import Display
 from halfseen.recorder import Recorder, need_tensorboard, summary_lines
 from halfseen.resume import how_to_go_on, need_data, need_same, resumed
-from halfseen.run import Folder, environment
+from halfseen.run import WHITENING, Folder, environment
 from halfseen.settings import Settings
 from halfseen.trainer import Pace, Stopped, Trainer
 
@@ -177,7 +179,8 @@ class Session:
         self.net = default_net(self.images.shape) if settings.net == "auto" else settings.net
         self.net_options = read_options(self.net, below(chosen, "net"))
         self.split = self.same_split(Folder.open(out)) if resume and out else self.draw_split()
-        self.facts = Facts.of(self.images, self.split, settings.per_image)
+        whitening = self.whitening(Folder.open(out) if resume and out else None) if settings.zca else None
+        self.facts = Facts.of(self.images, self.split, settings.per_image, whitening)
         self.policies = policy_names(self.entry, self.images.shape, settings.weak, settings.strong)
         rows = self.entry.method.batch
         self.batch = (settings.batch or rows[0], settings.unlabelled_batch or rows[1])
@@ -229,6 +232,24 @@ class Session:
             include_labelled_in_unlabelled=self.entry.method.labelled_in_unlabelled and ARROW not in self.images.name,
             need_unlabelled=self.entry.method.needs_unlabelled,
         )
+
+    def whitening(self, folder: Folder | None) -> Whitening:
+        """Of all images that the run learns from; a run that goes on keeps what it began with."""
+        d = math.prod(self.images.shape)
+        if not self.images.is_images or d > LARGEST:
+            raise UserError(
+                f"--zca is for images of at most {LARGEST} values (36 x 36 in colour), and here are "
+                f"{'images' if self.images.is_images else 'vectors'} of {d}; leave it out, or give a smaller --size"
+            )
+        if folder is not None:
+            stored = folder.read_arrays(WHITENING, "restore the file, or start again in another folder")
+            try:
+                return Whitening.of(stored, d)
+            except (KeyError, TypeError, ValueError) as e:
+                raise UserError(f"{folder.path / WHITENING} is damaged ({e}); restore the file or run again") from e
+        ids = torch.unique(torch.cat([self.split.labelled, self.split.unlabelled]))
+        self.display.say(f"ZCA: {d} x {d} covariances of {len(ids)} images, once")
+        return Whitening.fit(self.images.x, ids, self.device)
 
     # ---- the trainer --------------------------------------------------------------------------------------------------
 
@@ -390,6 +411,8 @@ class Session:
         }
         self.folder.write("environment.json", environment(self.device))
         self.folder.write("split.json", self.split.as_json())
+        if self.facts.whitening is not None:
+            self.folder.write_arrays(WHITENING, {k: v.numpy() for k, v in self.facts.whitening.tensors().items()})
         self.folder.copy_source(self.entry.source)
         self.folder.write("config.json", config)  # last: with it, the run can be resumed
 

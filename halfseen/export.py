@@ -74,6 +74,8 @@ class Whole(nn.Module):
 
     scale: Tensor
     offset: Tensor
+    mean: Tensor  # of the whitening, where there is one
+    matrix: Tensor
 
     def __init__(self, net: nn.Module, facts: Facts) -> None:
         super().__init__()
@@ -83,10 +85,15 @@ class Whole(nn.Module):
         mean, std = (torch.tensor(v, dtype=torch.float64).view(like) for v in (facts.mean, facts.std))
         self.register_buffer("scale", (1 / (top * std)).float())
         self.register_buffer("offset", (-mean / std).float())
+        self.whiten = facts.whitening is not None
+        for name, tensor in facts.whitening.tensors().items() if facts.whitening else ():
+            self.register_buffer(name, tensor)
 
     def forward(self, raw: Tensor) -> Tensor:
         x = raw.float()
-        if self.per_image:
+        if self.whiten:
+            x = ((x.flatten(1) / 255 - self.mean) @ self.matrix).view_as(x)
+        elif self.per_image:
             x = x - x.mean((1, 2, 3), keepdim=True)
             x = x / x.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1.0)
         else:
@@ -182,15 +189,18 @@ def about(model: Model, run: Path) -> dict[str, str]:
 def of_pictures(facts: Facts) -> dict[str, str]:
     c, h, w = facts.shape
     colour = "RGB" if c == 3 else "grey: Pillow's L, (19595 R + 38470 G + 7471 B + 32768) >> 16"
-    by = (
-        "its own mean and deviation (at least 1)" if facts.per_image else f"mean {facts.mean} and deviation {facts.std}"
-    )
+    if facts.zca:
+        by = "ZCA: (x / 255 - mean) times the matrix"
+    elif facts.per_image:
+        by = "(x - mean) / deviation, by its own mean and deviation (at least 1)"
+    else:
+        by = f"(x - mean) / deviation, by mean {facts.mean} and deviation {facts.std}, of x / 255"
     return {
         "input": f"images: uint8 [n, {c}, {h}, {w}], raw bytes 0 to 255; n is free",
         "shape": json.dumps(facts.shape),
         "resize": f"turn upright by EXIF, then stretch to height {h} and width {w} without cropping: Pillow's BICUBIC",
         "channels": f"{colour}; what is transparent is put on white first; 16-bit greys are divided by 257",
-        "normalisation": f"inside the graph: (x - mean) / deviation, by {by}{'' if facts.per_image else ', of x / 255'}",
+        "normalisation": f"inside the graph: {by}",
     }
 
 

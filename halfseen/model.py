@@ -1,8 +1,9 @@
 """A trained model on disk: weights in safetensors, everything else in one json file; and what it predicts."""
 
 import json
+import math
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from halfseen import catalog
+from halfseen.augment import Whitening
 from halfseen.build import Facts, build, views
 from halfseen.checkpoint import write_bytes, write_json
 from halfseen.config import tuples, with_settings
@@ -22,6 +24,7 @@ from halfseen.evaluate import logits_of
 from halfseen.method import View
 
 FORMAT = 1
+WHITENING = "whitening."  # what its tensors are called beside the weights
 
 
 class Model:
@@ -80,6 +83,8 @@ def save_model(folder: Path, net: nn.Module, about: dict[str, Any], facts: Facts
     from safetensors.torch import save as to_bytes
 
     weights = {k: v.detach().cpu().contiguous().clone() for k, v in net.state_dict().items()}
+    if facts.whitening is not None:
+        weights |= {WHITENING + k: v for k, v in facts.whitening.tensors().items()}
     write_bytes(folder / "model.safetensors", to_bytes(weights))
     write_json(folder / "model.json", {"format": FORMAT, **about, "facts": facts.as_json()})
 
@@ -110,6 +115,10 @@ def load_run(path: Path, place: torch.device) -> Model:
     try:
         about = json.loads((folder / "model.json").read_text())
         facts = read_facts(about["facts"])
+        weights = from_bytes((folder / "model.safetensors").read_bytes())
+        if facts.zca:
+            stored = {k: weights.pop(WHITENING + k) for k in ("mean", "matrix")}
+            facts = replace(facts, whitening=Whitening.of(stored, math.prod(facts.shape)))
         own_file = folder.parent / "method.py"
         entry = catalog.load(str(own_file) if about["method"].endswith(".py") else about["method"])
         config = with_settings(entry.config(), tuples(about["method_settings"]), "method")
@@ -124,7 +133,7 @@ def load_run(path: Path, place: torch.device) -> Model:
             draws=Draws.seeded(0, place),
         )
         net = method.predictors()[about["predictor"]]
-        net.load_state_dict(from_bytes((folder / "model.safetensors").read_bytes()))
+        net.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, SafetensorError) as e:
         raise UserError(f"the model in {folder} is damaged or of another version ({e}); export the run again") from e
     return Model(net, facts, about, place)

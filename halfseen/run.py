@@ -6,6 +6,7 @@ log.jsonl          a line every --log-every steps and a line for every evaluatio
 metrics.json       last, averaged and best-on-validation scores, apart
 method.py          a copy of the method's source  checkpoints/       last.pt, best.pt
 model/             the exported model: weights (safetensors) and how to use them (json)
+whitening.npz      of a run with --zca: its mean and matrix
 outputs.npz        probabilities on the test and the unlabelled images
 """
 
@@ -18,6 +19,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -25,6 +27,8 @@ import torch
 import halfseen
 from halfseen.checkpoint import write_bytes, write_json
 from halfseen.errors import UserError, quoted
+
+WHITENING = "whitening.npz"
 
 
 class Folder:
@@ -80,6 +84,13 @@ class Folder:
     def write(self, name: str, thing: Any) -> None:
         write_json(self.path / name, thing)
 
+    def read_arrays(self, name: str, how_to_mend: str) -> dict[str, np.ndarray[Any, Any]]:
+        try:
+            with np.load(self.path / name) as found:
+                return dict(found)
+        except (OSError, EOFError, ValueError, BadZipFile) as e:
+            raise UserError(f"{self.path / name} is missing or damaged; {how_to_mend}") from e
+
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
         import io
 
@@ -92,7 +103,7 @@ class Folder:
 
     def abandon(self) -> None:
         """Remove what `describe` wrote of a run that cannot begin, so that the same command can be given again."""
-        for name in ("config.json", "method.py", "split.json", "environment.json"):
+        for name in ("config.json", "method.py", "split.json", "environment.json", WHITENING):
             (self.path / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()

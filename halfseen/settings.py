@@ -55,6 +55,8 @@ class Settings:
     """Policy of the strong view: those, ra, ra-torchssl, cta (auto: the method's)."""
     per_image: bool = False
     """Normalise every image by its own mean and deviation, instead of the training set's."""
+    zca: bool = False
+    """Make the pixels uncorrelated and of variance 1 over the training set (ZCA), as the CIFAR runs of VAT do."""
     batch: Int = None
     """Labelled images a step (default: the method's)."""
     unlabelled_batch: Int = None
@@ -114,6 +116,8 @@ class Settings:
         for name in ("log_every", "eval_every"):
             if getattr(self, name) < 0:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative; 0 chooses a fitting number of steps")
+        if self.per_image and self.zca:
+            raise UserError("--per-image and --zca both say how images are normalised; give one of them")
         if self.num_labels is not None and self.labels_per_class is not None:
             raise UserError("--num-labels and --labels-per-class both say how many labels to keep; give one of them")
 

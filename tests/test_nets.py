@@ -76,6 +76,7 @@ SHAPES = {
 CASES = (
     [(name, {}) for name in SHAPES]
     + [("cnn13", {"norm": norm}) for norm in ("bn", "bn_bias", "wn_mean_only", "mean_only")]
+    + [("cnn13", {"norm": "bn", "logits_norm": True, "heads": 2})]
     + [("wrn-28-2", {"release_skip": True}), ("wrn-28-2", {"bias": True, "dropout": 0.3})]
     + [("small", {"dropout": 0.3}), ("mlp", {"width": 7, "depth": 1, "dropout": 0.3})]
 )
@@ -302,7 +303,13 @@ def test_small_takes_any_size(shape):
 
 
 def test_options_are_described():
-    assert describe_options("cnn13") == [("norm", "wn_bn"), ("heads", 1), ("input_noise", 0.15), ("dropout", 0.5)]
+    assert describe_options("cnn13") == [
+        ("norm", "wn_bn"),
+        ("heads", 1),
+        ("input_noise", 0.15),
+        ("dropout", 0.5),
+        ("logits_norm", False),
+    ]
     assert "width" not in dict(describe_options("wrn-28-2"))  # the name says it
     assert describe_options("lenet") == []
     for name in NETS:
@@ -395,3 +402,16 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
         make_net(f"{tmp_path}/broken.py:f", classes=3, shape=(4,))
     with pytest.raises(UserError, match="not int"):
         make_net(3, classes=3, shape=(4,))
+
+
+def test_cnn13_norms_its_logits_where_it_is_asked_to():
+    """As the reference of VAT does for SVHN: mean 0 and variance 1 of each logit over the batch, before training."""
+    torch.manual_seed(0)
+    net = make_net("cnn13", classes=5, shape=(3, 12, 12), norm="bn", logits_norm=True, dropout=0.0).train()
+    logits = net(images((3, 12, 12), n=64))
+    torch.testing.assert_close(logits.mean(0), torch.zeros(5), atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits.var(0, correction=0), torch.ones(5), atol=1e-2, rtol=0)
+    plain = make_net("cnn13", classes=5, shape=(3, 12, 12), norm="bn")
+    assert parameters(net) == parameters(plain) + 5  # a scale for each class; the shift is the bias
+    with pytest.raises(UserError, match="already"):
+        make_net("cnn13", classes=5, shape=(3, 12, 12), norm="wn_mean_only", logits_norm=True)

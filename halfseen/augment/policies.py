@@ -13,6 +13,7 @@ from halfseen.augment.ctaugment import CTAugment
 from halfseen.augment.randaugment import RandAugment
 from halfseen.augment.steps import GREY, Affine, Cutout, Finish, Jitter, Shift, Step, run_steps
 from halfseen.augment.vectors import VectorPolicy
+from halfseen.augment.whitening import Whitening
 from halfseen.draws import Draws
 from halfseen.errors import UserError, nearest
 
@@ -43,6 +44,7 @@ def make_policy(
     std: Tensor,
     draws: Draws,
     per_image: bool = False,
+    whitening: Whitening | None = None,
     noise_sd: float = 0.15,
     fill: int = 0,
     hole: int = 16,
@@ -58,8 +60,9 @@ def make_policy(
 
     shape: of one image (c, h, w), or (d,) of a feature vector. flip: may an image be mirrored? Only then do te, ds, fm
     and affine flip. mean, std: [c] of values in [0, 1], or [d] of the raw features. per_image: normalise each image by
-    its own mean and deviation. fill: grey level of what a warp leaves empty. ra_ops: how many ops RandAugment draws.
-    rotate (degrees), zoom, shear and move (share of the side) bound `affine`. swap, reference: see VectorPolicy.
+    its own mean and deviation; whitening: instead of either. fill: grey level of what a warp leaves empty. ra_ops: how
+    many ops RandAugment draws. rotate (degrees), zoom, shear and move (share of the side) bound `affine`. swap,
+    reference: see VectorPolicy.
     """
     parts = name.split("+")
     known = IMAGE_POLICIES if len(shape) == 3 else VECTOR_POLICIES
@@ -93,7 +96,7 @@ def make_policy(
         "ra": (RandAugment("tenths", ra_ops or 2, fill), Cutout(hole, (GREY,), fill)),
         "ra-torchssl": (RandAugment("uniform", ra_ops or 3, fill), Cutout((0.0, 0.5), (GREY,), fill)),
     }
-    finish = Finish(mean, std, parts.count("noise"), noise_sd, per_image)
+    finish = Finish(mean, std, parts.count("noise"), noise_sd, per_image, whitening)
     if "cta" not in parts:
         return Policy([step for part in parts for step in steps[part]], finish, draws, fill)
     if parts.count("cta") > 1:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from halfseen.augment.chain import ID, apply_chain
 from halfseen.augment.geometry import Pending, about_centre, cutout, settle, shift
+from halfseen.augment.whitening import Whitening
 from halfseen.draws import Draws
 
 GREY = 127  # of a hole that follows RandAugment or CTAugment, as in the releases
@@ -139,9 +140,12 @@ class Finish:
     noise: int = 0
     sd: float = 0.15
     per_image: bool = False  # instead: zero mean and unit variance over each image before it was augmented
+    whitening: Whitening | None = None  # instead: the pixels of the training set uncorrelated
     _rows: dict[tuple[torch.device, int], tuple[Tensor, Tensor]] = field(default_factory=dict, compare=False)
 
     def __call__(self, view: Tensor, raw: Tensor, draws: Draws) -> Tensor:
+        if self.whitening is not None:
+            return self.noisy(self.whitening(view).permute(0, 2, 3, 1), draws)
         n, c, h, w = view.shape
         out = torch.empty(n, h, w, c, device=view.device)
         for channel in range(c):  # plane by plane: the fastest way to interleave bytes into floats
@@ -154,9 +158,12 @@ class Finish:
             scale, offset = self._row(view.device, w)
             lines = out.view(n * h, w * c)
             torch.addcmul(offset, lines, scale, out=lines)
+        return self.noisy(out, draws)
+
+    def noisy(self, out: Tensor, draws: Draws) -> Tensor:
+        """[n, h, w, c] to [n, c, h, w], in place."""
         for _ in range(self.noise):
-            noise = draws.normal(n, h, w, c).to(view.device, non_blocking=True)
-            out.add_(noise, alpha=self.sd)
+            out.add_(draws.normal(*out.shape).to(out.device, non_blocking=True), alpha=self.sd)
         return out.permute(0, 3, 1, 2)
 
     def _row(self, device: torch.device, w: int) -> tuple[Tensor, Tensor]:

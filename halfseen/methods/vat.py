@@ -11,7 +11,8 @@ Departures:
   bf16 needs yet longer steps (cosines measured: parts/adversarial.py). method.xi=1e-6 is the reference's.
 - eps has no single value in the paper (chosen per data set): unset, it follows the shape of the images; the table of the
   values by data set and input scale is in docs/methods/vat.md.
-- The SVHN runs of the reference have batch norm on the logits; no network here has.
+- The reference's CIFAR runs see images after ZCA (--zca), its SVHN runs have batch norm on the logits (cnn13's option
+  net.logits_norm=true); neither is the default here.
 """
 
 from contextlib import nullcontext

@@ -20,7 +20,8 @@ class CNN13(Net):
 
     `norm` after each convolution:  `bn` (VAT), `bn_bias` (the same, convolutions with bias), `wn_bn` (weight norm and
     batch norm: Dual Student, LP, DNLL), `wn_mean_only` (weight norm and mean-only batch norm, head included: Temporal
-    Ensembling, SNTG; call `init_from_data` first), `mean_only` (VAdD).
+    Ensembling, SNTG; call `init_from_data` first), `mean_only` (VAdD). `logits_norm`: batch norm on the logits too
+    (VAT on SVHN).
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class CNN13(Net):
         heads: Literal[1, 2] = 1,
         input_noise: float = 0.15,
         dropout: float = 0.5,
+        logits_norm: bool = False,
     ) -> None:
         super().__init__()
         channels, _, _ = picture("cnn13", shape, smallest=12)
@@ -39,6 +41,8 @@ class CNN13(Net):
         rate_is("dropout", dropout)
         if norm not in NORMS:
             raise UserError(f"cnn13 has no norm {norm!r}: {nearest(str(norm), NORMS)}")
+        if logits_norm and norm == "wn_mean_only":
+            raise UserError("cnn13 with norm wn_mean_only has a norm on its logits already; leave out logits_norm")
         self.num_features = 128
         c = (channels, 128, 128, 128, 256, 256, 256, 512, 256, 128)
         kernels = (3, 3, 3, 3, 3, 3, 3, 1, 1)
@@ -48,8 +52,8 @@ class CNN13(Net):
             if i in (2, 5):
                 layers += [nn.MaxPool2d(2), nn.Dropout(dropout)]
         self.body = nn.Sequential(*layers)
-        self.head = _head(128, classes, norm)
-        self.head2 = _head(128, classes, norm) if heads == 2 else None
+        self.head = _head(128, classes, norm, logits_norm)
+        self.head2 = _head(128, classes, norm, logits_norm) if heads == 2 else None
 
     def features(self, x: Tensor) -> Tensor:
         h: Tensor = self.body(x)
@@ -87,16 +91,16 @@ class MeanOnlyNorm(_BatchNorm):
             raise ValueError(f"vectors or maps are expected, not {input.ndim} dimensions")
 
 
-class MeanOnlyLinear(nn.Linear):
-    """A linear layer whose outputs lose their mean over the batch; the bias is that of the norm."""
+class NormedLinear(nn.Linear):
+    """A linear layer with a norm on its outputs, whose shift is the layer's bias."""
 
-    def __init__(self, d_in: int, d_out: int) -> None:
+    def __init__(self, d_in: int, d_out: int, norm: nn.Module) -> None:
         super().__init__(d_in, d_out, bias=False)
-        self.norm = MeanOnlyNorm(d_out)
+        self.norm = norm
 
     def forward(self, input: Tensor) -> Tensor:
-        centred: Tensor = self.norm(F.linear(input, self.weight))
-        return centred
+        normed: Tensor = self.norm(F.linear(input, self.weight))
+        return normed
 
 
 @torch.no_grad()
@@ -145,8 +149,13 @@ def _conv(c_in: int, c_out: int, k: int, padding: int, norm: Norm) -> tuple[nn.M
     return (weight_norm(conv) if norm in ("wn_bn", "wn_mean_only") else conv), after
 
 
-def _head(d_in: int, classes: int, norm: Norm) -> nn.Linear:
-    head = MeanOnlyLinear(d_in, classes) if norm == "wn_mean_only" else nn.Linear(d_in, classes)
+def _head(d_in: int, classes: int, norm: Norm, logits_norm: bool) -> nn.Linear:
+    if norm == "wn_mean_only":
+        head: nn.Linear = NormedLinear(d_in, classes, MeanOnlyNorm(classes))
+    elif logits_norm:
+        head = NormedLinear(d_in, classes, nn.BatchNorm1d(classes))
+    else:
+        head = nn.Linear(d_in, classes)
     if norm in ("wn_bn", "wn_mean_only"):
         weight_norm(head)
     return head

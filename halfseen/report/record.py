@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halfseen.data import ImageSet, Split
-from halfseen.errors import UserError
 from halfseen.run import Folder
 
 Array = NDArray[Any]
@@ -89,14 +87,9 @@ class Record:
 def read_record(folder: Folder, images: ImageSet) -> Record:
     rows = folder.rows()
     split = Split.from_json(folder.read("split.json"))
-    try:
-        with np.load(folder.path / "outputs.npz") as found:
-            outputs = dict(found)
-    except (OSError, EOFError, ValueError, BadZipFile) as error:
-        raise UserError(
-            f"{folder.path / 'outputs.npz'} is missing or damaged; remove {folder.path / 'metrics.json'} and add --resume "
-            "to have it made again"
-        ) from error
+    outputs = folder.read_arrays(
+        "outputs.npz", f"remove {folder.path / 'metrics.json'} and add --resume to have it made again"
+    )
     test: Predictions | None = None
     unlabelled: Predictions | None = None
     if "test" in outputs:
