@@ -46,6 +46,14 @@ def test_training_images_come_out_uncorrelated_and_a_dead_pixel_stays_dead() -> 
     assert torch.allclose(whiten(lit), whiten(x[:1]), atol=1e-3), "what training never saw vary is not magnified"
 
 
+def test_autocast_does_not_round_it() -> None:
+    x = smooth()
+    whiten = Whitening.fit(x, torch.arange(500), CPU)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = whiten(x)
+    assert torch.equal(found, whiten(x))
+
+
 def test_it_is_the_reference_in_float64() -> None:
     """U diag(1 / sqrt S) U^T by singular values, as in takerum/vat_tf (which adds 1e-6 to each factor)."""
     x, ids = smooth(seed=1)[:, :1], torch.arange(40, 460)

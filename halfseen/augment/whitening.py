@@ -40,7 +40,8 @@ class Whitening:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[n, c, h, w] of bytes, as whole numbers or floats, to [n, c, h, w] in channels-last order."""
-        white = (flat(x) - self.mean) @ self.matrix
+        with torch.autocast(x.device.type, enabled=False):  # bf16 would leave nothing of the small directions
+            white = (flat(x) - self.mean) @ self.matrix
         return white.view_as(x).contiguous(memory_format=torch.channels_last)
 
     def to(self, device: torch.device) -> "Whitening":
