@@ -19,6 +19,7 @@ from halfseen.parts.forward import (
     together,
 )
 from halfseen.parts.memory import Memory
+from tests.toy import make_trainer
 
 
 class BrokenError(Exception):
@@ -248,3 +249,31 @@ def test_permuting_the_ids_permutes_the_memory():
     two.write(order[ids], values)
     assert torch.equal(two.values[order], one.values)
     assert math.isfinite(one.values.sum())
+
+
+@pytest.mark.parametrize("norm", ["averaged", "copied"])
+@pytest.mark.parametrize("method", ["supervised", "pseudo_label", "fixmatch", "commatch"])
+def test_the_statistics_of_an_evaluated_average_are_chosen_by_average_norm(method, norm):
+    """The same weights either way; the running variance is the network's, or follows it with the weights' decay."""
+    settings = {"average_norm": norm, "decay": 0.7}
+    options = {"width": 4} | ({"dropout": 0.3} if method == "commatch" else {})
+    trainer = make_trainer(method, data="digits", net="small", net_options=options, settings=settings, steps=3)
+    seen, follow = [], trainer.method.average.follow
+
+    def watch(net, *args, **kwargs):
+        before = statistics(trainer.method.average)
+        follow(net, *args, **kwargs)
+        seen.append((before, statistics(net), statistics(trainer.method.average)))
+
+    trainer.method.average.follow = watch
+    trainer.run()
+    assert len(seen) == 3
+    for t, (before, target, after) in enumerate(seen):
+        d = min((1 + t) / (10 + t), 0.7)
+        expected = target if norm == "copied" else d * before + (1 - d) * target
+        torch.testing.assert_close(after, expected)
+
+
+def statistics(net):
+    found = [m.running_var for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    return torch.cat(found).clone()

@@ -33,7 +33,7 @@ from halfseen.errors import UserError
 from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
 from halfseen.optim import Optim
 from halfseen.parts.cta import learn_strengths
-from halfseen.parts.ema import Ema, early
+from halfseen.parts.ema import AverageNorm, Ema, early
 from halfseen.parts.forward import has_active_dropout, together
 from halfseen.parts.losses import cross_entropy, negative
 from halfseen.parts.mcdropout import Norm, mc_logits, mean_and_deviation
@@ -68,6 +68,7 @@ class Config:
     dropout: float | None = 0.3  # of the network where it has the option and net.dropout is not given; none: its own
     dropout_site: Literal["block", "head"] = "block"  # of a wide residual network: between convolutions, or at the end
     decay: float = 0.999  # of the average that is evaluated
+    average_norm: AverageNorm = "copied"  # its batch-norm statistics: those of the network; averaged as the weights
     optim: Optim = Optim()  # FixMatch's
 
 
@@ -143,7 +144,7 @@ class ComMatch(Method[Config]):
         return raised(cfg.t_p, 0.01, cfg.t_p_end, times), lowered(cfg.t_n, 0.1, cfg.t_n_end, times)
 
     def after_step(self, clock: Clock) -> None:
-        self.average.follow(self.net, early(self.cfg.decay, clock.step))
+        self.average.follow(self.net, early(self.cfg.decay, clock.step), buffers=self.cfg.average_norm)
 
     def predictors(self) -> dict[str, nn.Module]:
         return {"average": self.average, "net": self.net}

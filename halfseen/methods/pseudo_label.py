@@ -22,7 +22,7 @@ from torch import nn
 
 from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
 from halfseen.optim import Optim
-from halfseen.parts.ema import Ema, early
+from halfseen.parts.ema import AverageNorm, Ema, early
 from halfseen.parts.forward import frozen_batchnorm
 from halfseen.parts.losses import cross_entropy
 from halfseen.parts.ramps import linear_rampup
@@ -37,6 +37,7 @@ class Config:
     ramp_end: float | None = None  # None: 0.4 for threshold, 1 for original
     batch_norm_on_u: bool = False  # do unlabelled rows move the running statistics of batch norm?
     decay: float = 0.999
+    average_norm: AverageNorm = "copied"  # its batch-norm statistics: those of the network; averaged as the weights
     optim: Optim = Optim()
 
 
@@ -72,7 +73,7 @@ class PseudoLabel(Method[Config]):
         return Losses(terms, unlabelled=Unlabelled(logits_u, q, kept))
 
     def after_step(self, clock: Clock) -> None:
-        self.average.follow(self.net, early(self.cfg.decay, clock.step))
+        self.average.follow(self.net, early(self.cfg.decay, clock.step), buffers=self.cfg.average_norm)
 
     def predictors(self) -> dict[str, nn.Module]:
         return {"average": self.average, "net": self.net}

@@ -12,13 +12,14 @@ from torch import nn
 
 from halfseen.method import Batch, Clock, Losses, Method, Task
 from halfseen.optim import Optim
-from halfseen.parts.ema import Ema, early
+from halfseen.parts.ema import AverageNorm, Ema, early
 from halfseen.parts.losses import cross_entropy
 
 
 @dataclass(frozen=True)
 class Config:
     decay: float = 0.999  # of the average that is evaluated
+    average_norm: AverageNorm = "copied"  # its batch-norm statistics: those of the network; averaged as the weights
     optim: Optim = Optim()  # as FixMatch's, so that the two differ in the unlabelled images only
 
 
@@ -35,7 +36,7 @@ class Supervised(Method[Config]):
         return Losses({"L_s": cross_entropy(logits, batch.y).mean()})
 
     def after_step(self, clock: Clock) -> None:
-        self.average.follow(self.net, early(self.cfg.decay, clock.step))
+        self.average.follow(self.net, early(self.cfg.decay, clock.step), buffers=self.cfg.average_norm)
 
     def predictors(self) -> dict[str, nn.Module]:
         return {"average": self.average, "net": self.net}

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from halfseen.nets.net import Net
 from halfseen.parts.ramps import warm_decay
 
+AverageNorm = Literal["copied", "averaged"]  # batch-norm statistics of an average that is only evaluated
+
 
 def early(decay: float, step: int) -> float:
     """min((1 + t)/(10 + t), decay): an average meant for evaluation only, which spans the last tenth of a short run."""

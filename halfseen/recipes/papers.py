@@ -16,7 +16,8 @@ WHITENED = replace(CNN13, zca=True)
 VAT_WRN = "vat:weight=0.3,entmin=0.06,eps=6,ramp=0.4"
 LABELS_ALONE = Row("supervised", changes={"epochs": None, "steps": 100_000})  # about as many steps as the others
 DISCARDED = (
-    "weight=10 ramp=0.05 ramp_form=exp ce_norm=batch heads=2 optim.lr=0.1 optim.schedule=cos optim.weight_decay=1e-4"
+    "weight=10 ramp=0.05 ramp_form=exp ce_norm=batch heads=2 batch_norm_on_u=true "
+    "optim.lr=0.1 optim.schedule=cos optim.weight_decay=1e-4"
 )
 
 
@@ -125,7 +126,7 @@ def adaptation() -> Recipe:
     """Figure 7 has curves and no numbers: they are in each run's log.jsonl, as `test` of every evaluation."""
     optim = "optim.lr=0.1,optim.schedule=cos,optim.weight_decay=1e-4"
     noisy = {"weak": "noise", "strong": "noise"}
-    teacher = f"heads=2,weight=1,ramp=0.05,ramp_form=exp,ce_norm=batch,{optim}"
+    teacher = f"heads=2,weight=1,ramp=0.05,ramp_form=exp,ce_norm=batch,batch_norm_on_u=true,{optim}"
     return Recipe(
         "Figure 7: USPS to MNIST, three-layer network, test accuracy on MNIST",
         "usps->mnist",
