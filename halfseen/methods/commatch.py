@@ -19,8 +19,7 @@ Departures:
 - The passes see batch statistics (mc_bn = batch): the running ones of wide residual networks are of no use for the first
   thousands of steps. Where dropout is on the pooled features alone, the layers before it run once for all passes.
 - Labelled and strong views share one forward; the weak views are in the passes only.
-- The average starts warm, with decay min((1+t)/(10+t), 0.999).
-- With the CTAugment policy (--strong cta) the bins follow the averaged network.
+- The average starts warm, min((1+t)/(10+t), 0.999). With CTAugment (--strong cta) the bins follow the averaged network.
 """
 
 import math
