@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import halfseen
+from halfseen.augment.whitening import whitened
 from halfseen.build import Facts
 from halfseen.checkpoint import write_bytes
 from halfseen.errors import UserError
@@ -92,7 +93,7 @@ class Whole(nn.Module):
     def forward(self, raw: Tensor) -> Tensor:
         x = raw.float()
         if self.whiten:
-            x = ((x.flatten(1) / 255 - self.mean) @ self.matrix).view_as(x)
+            x = whitened(x, self.mean, self.matrix)
         elif self.per_image:
             x = x - x.mean((1, 2, 3), keepdim=True)
             x = x / x.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1.0)

@@ -19,13 +19,13 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
 import halfseen
 from halfseen.checkpoint import write_bytes, write_json
+from halfseen.data.arrays import read_npz
 from halfseen.errors import UserError, quoted
 
 WHITENING = "whitening.npz"
@@ -86,9 +86,8 @@ class Folder:
 
     def read_arrays(self, name: str, how_to_mend: str) -> dict[str, np.ndarray[Any, Any]]:
         try:
-            with np.load(self.path / name) as found:
-                return dict(found)
-        except (OSError, EOFError, ValueError, BadZipFile) as e:
+            return read_npz(self.path / name)
+        except UserError as e:
             raise UserError(f"{self.path / name} is missing or damaged; {how_to_mend}") from e
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray[Any, Any]]) -> None:

@@ -149,6 +149,12 @@ def test_what_was_lost_is_named(tmp_path: Path) -> None:
     (tmp_path / "run" / "whitening.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(UserError, match=r"whitening.npz is missing or damaged; restore the file"):
         halfseen.train(out=tmp_path / "run", resume=True)
+    np.savez_compressed(tmp_path / "run" / "whitening.npz", mean=np.arange(64.0), matrix=np.random.rand(64, 64))
+    whole = bytearray((tmp_path / "run" / "whitening.npz").read_bytes())
+    whole[60:120] = bytes(60)  # zlib's own error, where the archive's directory is sound
+    (tmp_path / "run" / "whitening.npz").write_bytes(whole)
+    with pytest.raises(UserError, match=r"whitening.npz is missing or damaged; restore the file"):
+        halfseen.train(out=tmp_path / "run", resume=True)
     np.savez(tmp_path / "run" / "whitening.npz", mean=np.zeros(3), matrix=np.zeros((3, 3)))
     with pytest.raises(UserError, match="images of 3 values, not 64"):
         halfseen.train(out=tmp_path / "run", resume=True)

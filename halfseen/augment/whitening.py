@@ -34,15 +34,14 @@ class Whitening:
         for rows in torch.split(ids, ROWS):
             centred = flat(x[rows].to(device)) - mean.float()
             square += (centred.T @ centred).double()
-        S, U = torch.linalg.eigh(square.cpu() / len(ids))  # on the host: as exact there, and a single time
+        S, U = torch.linalg.eigh(square.cpu() / len(ids))  # on the host: once a run
         W = (U * torch.where(S > FLOOR, S.clamp_min(FLOOR).rsqrt(), 0)) @ U.T
         return cls(mean.float().cpu(), W.float())
 
     def __call__(self, x: Tensor) -> Tensor:
         """[n, c, h, w] of bytes, as whole numbers or floats, to [n, c, h, w] in channels-last order."""
         with torch.autocast(x.device.type, enabled=False):  # bf16 would leave nothing of the small directions
-            white = (flat(x) - self.mean) @ self.matrix
-        return white.view_as(x).contiguous(memory_format=torch.channels_last)
+            return whitened(x, self.mean, self.matrix).contiguous(memory_format=torch.channels_last)
 
     def to(self, device: torch.device) -> "Whitening":
         return Whitening(self.mean.to(device), self.matrix.to(device))
@@ -57,6 +56,10 @@ class Whitening:
         if mean.shape != (d,) or matrix.shape != (d, d):
             raise ValueError(f"the whitening is for images of {len(mean)} values, not {d}")
         return cls(mean, matrix)
+
+
+def whitened(x: Tensor, mean: Tensor, matrix: Tensor) -> Tensor:
+    return ((flat(x) - mean) @ matrix).view_as(x)
 
 
 def flat(x: Tensor) -> Tensor:
