@@ -1,0 +1,27 @@
+"""No refactoring changes a number: every method's first losses are those that are kept in tests/golden."""
+
+import json
+
+import pytest
+
+from halfseen import catalog
+from tests.golden import HERE, STEPS, trace
+
+SURE, CLOSE = 5, 1e-2  # processors differ in the last digit, which grows from step to step
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_the_first_losses_are_those_kept(name: str) -> None:
+    kept = json.loads((HERE / f"{name}.json").read_text())
+    for problem, rows in trace(name).items():
+        assert len(rows) == len(kept[problem]) == STEPS
+        for step, (now, then) in enumerate(zip(rows, kept[problem], strict=True)):
+            rel = 1e-5 if step < SURE else CLOSE
+            assert now == pytest.approx(then, rel=rel, abs=rel * 1e-1), f"{problem}, step {step}"
+
+
+def test_a_changed_number_is_seen() -> None:
+    kept = json.loads((HERE / "fixmatch.json").read_text())["blobs"]
+    assert any(row["L_s"] > 0 for row in kept)
+    assert any(row["L_u"] > 0 for row in kept)
+    assert kept[0] != pytest.approx({**kept[0], "L_s": kept[0]["L_s"] * (1 + 1e-4)}, rel=1e-5, abs=1e-6)
