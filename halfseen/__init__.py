@@ -8,19 +8,22 @@ model = halfseen.load(result.folder)
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from halfseen.commands.train import train
     from halfseen.data import open_data
     from halfseen.errors import UserError
     from halfseen.estimator import SemiSupervisedClassifier
-    from halfseen.experiment import train
     from halfseen.model import load_model as load
 
 __version__ = "0.1.0"
 __all__ = ["SemiSupervisedClassifier", "UserError", "__version__", "load", "open_data", "train"]
 
-_HOMES = {"train": ("halfseen.experiment", "train"), "load": ("halfseen.model", "load_model")}
-_HOMES["open_data"] = ("halfseen.data", "open_data")
-_HOMES["UserError"] = ("halfseen.errors", "UserError")
-_HOMES["SemiSupervisedClassifier"] = ("halfseen.estimator", "SemiSupervisedClassifier")
+_HOMES = {
+    "SemiSupervisedClassifier": ("halfseen.estimator", "SemiSupervisedClassifier"),
+    "UserError": ("halfseen.errors", "UserError"),
+    "load": ("halfseen.model", "load_model"),
+    "open_data": ("halfseen.data", "open_data"),
+    "train": ("halfseen.commands.train", "train"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,10 +3,9 @@
 import contextlib
 import dataclasses
 import io
-import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -14,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 
 from halfseen import __version__
-from halfseen.errors import UserError, nearest, quoted
+from halfseen.errors import UserError, guarded, nearest
 from halfseen.settings import Settings
 
 HELP = """\
@@ -59,7 +58,7 @@ class Train:
     """Go on with the run in --out, exactly as if it had not stopped."""
 
     def __call__(self) -> None:
-        from halfseen.experiment import run
+        from halfseen.commands.train import run
 
         data = pair(self.data, self.source, self.target)
         if data is None and not self.resume:
@@ -90,7 +89,7 @@ class Evaluate:
     """Print the scores as JSON, and nothing else."""
 
     def __call__(self) -> None:
-        from halfseen.report.terminal import evaluate
+        from halfseen.commands.evaluate import evaluate
 
         evaluate(self.run, self.data, self.root, self.device, self.json)
 
@@ -110,7 +109,7 @@ class Predict:
     device: str = "cpu"
 
     def __call__(self) -> None:
-        from halfseen.predict import predict
+        from halfseen.commands.predict import predict
 
         predict(self.run, self.images, self.out, self.all_probabilities, self.device)
 
@@ -130,7 +129,7 @@ class Export:
     """Folder of the named sets' files, for the check (default: the run's)."""
 
     def __call__(self) -> None:
-        from halfseen.export import export
+        from halfseen.commands.export import export
 
         export(self.run, self.out, self.root)
 
@@ -140,7 +139,7 @@ class List:
     """Name the methods, networks, data sets and views at hand."""
 
     def __call__(self) -> None:
-        from halfseen.explain import list_all
+        from halfseen.commands.list import list_all
 
         list_all()
 
@@ -155,7 +154,7 @@ class Get:
     """Folder of the named sets' files (default: $HALFSEEN_DATA or ./data)."""
 
     def __call__(self) -> None:
-        from halfseen.data.download import get
+        from halfseen.commands.get import get
 
         get(self.names, self.root)
 
@@ -167,7 +166,7 @@ class Explain:
     method: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="METHOD")]]
 
     def __call__(self) -> None:
-        from halfseen.explain import explain
+        from halfseen.commands.explain import explain
 
         explain(self.method)
 
@@ -181,7 +180,7 @@ class Theory:
     """Folder of the page."""
 
     def __call__(self) -> None:
-        from halfseen.theory.command import theory
+        from halfseen.commands.theory import theory
 
         theory(self.name, self.out)
 
@@ -197,7 +196,7 @@ class Bench:
     """Also write the figures as JSON."""
 
     def __call__(self) -> None:
-        from halfseen.bench import bench
+        from halfseen.commands.bench import bench
 
         bench(self.quick, self.device, self.out)
 
@@ -211,7 +210,7 @@ class Demo:
     seed: int = 0
 
     def __call__(self) -> None:
-        from halfseen.demo import demo
+        from halfseen.commands.demo import demo
 
         demo(self.out, self.seed)
 
@@ -253,7 +252,7 @@ class Compare:
     common: Annotated[Common, tyro.conf.arg(name="")] = SHARED  # type: ignore[valid-type]  # made above
 
     def __call__(self) -> None:
-        from halfseen.compare import compare
+        from halfseen.commands.compare import compare
 
         data = pair(self.data, self.source, self.target)
         if data is None:
@@ -288,7 +287,7 @@ class Reproduce:
     device: str = "auto"
 
     def __call__(self) -> None:
-        from halfseen.recipes import reproduce
+        from halfseen.commands.reproduce import reproduce
 
         reproduce(
             self.recipe,
@@ -312,52 +311,6 @@ COMMANDS: dict[str, type[Any]] = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; a mistake of the user's ends in one sentence and exit code 2."""
     guarded(lambda: dispatch(list(sys.argv[1:] if argv is None else argv)))
-
-
-def guarded(work: Callable[[], None]) -> None:
-    """Do the work; whatever ends it that is no fault of the code becomes a line and an exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file name that the terminal cannot show must not end the command
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        work()
-        sys.stdout.flush()
-    except UserError as e:
-        fail(str(e))
-    except KeyboardInterrupt as e:
-        code = known_end(e)  # the trainer has said already that it stopped, and how to go on
-        if code is None:
-            print("\nhalfseen: stopped", file=sys.stderr)
-        raise SystemExit(code or 130) from None
-    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes nowhere
-        raise SystemExit(0) from None
-    except OSError as e:  # of a path that someone gave; the others are ours
-        if e.filename is None:
-            raise
-        fail(f"{quoted(str(e.filename))}: {e.strerror}; check the path and its permissions")
-    except Exception as e:
-        code = known_end(e)
-        if code is None:
-            raise
-        raise SystemExit(code) from None
-
-
-def fail(sentence: str, code: int = 2) -> None:
-    print("halfseen: " + " ".join(sentence.split()), file=sys.stderr)
-    raise SystemExit(code)
-
-
-def known_end(e: BaseException) -> int | None:
-    """The exit code of an end that training itself announces; None for anything else."""
-    trainer = sys.modules.get("halfseen.trainer")
-    if trainer is None:
-        return None
-    if isinstance(e, trainer.Stopped):
-        return 128 + int(e.signum)
-    if isinstance(e, trainer.NotFiniteError):
-        fail(str(e), 1)
-    return None
 
 
 def dispatch(args: list[str]) -> None:

@@ -1,7 +1,8 @@
 """THE CONTRACT between a method (one file, one paper) and the loop that trains it.
 
 A method owns its networks and its state, turns a Batch into named Losses, and says what is evaluated. It knows nothing
-of optimisers' steps, devices, precision, processes, files or logging: `trainer.py` does those, for every method alike.
+of optimisers' steps, devices, precision, processes, files or logging: `training/trainer.py` does, for every
+method alike.
 """
 
 from abc import ABC, abstractmethod

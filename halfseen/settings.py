@@ -1,18 +1,22 @@
 """What a training run can be told: one frozen dataclass, the same from Python, the command line and config.json."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
-from halfseen.config import tuples
-from halfseen.errors import UserError
+from halfseen.errors import UserError, nearest
+from halfseen.overrides import check, tuples
 
 Int = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 Float = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
+
+# what changes no number of a run, so that it may differ when the run goes on
+MAY_CHANGE = ("threads", "save_every", "quiet", "report", "tensorboard", "root")
 
 
 @dataclass(frozen=True)
@@ -141,3 +145,30 @@ class Settings:
             raise UserError(
                 f"--val is auto, none, a share such as 0.2, or a number per class, not {self.val!r}"
             ) from None
+
+
+def settings_of(given: Mapping[str, Any]) -> Settings:
+    """Keyword arguments as Settings; what the command line would refuse is refused here too."""
+    kinds = get_type_hints(Settings)
+    chosen = {}
+    for name, value in given.items():
+        if name not in kinds:
+            raise UserError(f"train has no setting {name!r}; {nearest(name, (*kinds, 'out', 'resume'))}")
+        chosen[name] = plain(name, value)
+        check(chosen[name], kinds[name], name)
+    return Settings(**chosen)
+
+
+def plain(name: str, value: Any) -> Any:
+    """A setting as config.json can hold it, of what Python programs have for it."""
+    if name == "overrides" and isinstance(value, Mapping):
+        return tuple(f"{k}={v}" for k, v in value.items())
+    if name == "val":
+        return "none" if value is None else str(value)
+    if name == "root":
+        return Path(value) if isinstance(value, str) else value
+    if isinstance(value, Path):
+        return str(value)  # a method in a file
+    if type(value).__module__ == "numpy" and hasattr(value, "item"):  # without its import: help comes at once
+        return value.item()
+    return tuple(value) if isinstance(value, list) else value

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 import halfseen
-from halfseen import checkpoint
 from halfseen.augment import make_policy
 from halfseen.data import open_data
 from halfseen.draws import Draws
 from halfseen.parts.ema import Ema
+from halfseen.training import checkpoint
 
 
 @torch.no_grad()

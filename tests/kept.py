@@ -12,7 +12,8 @@ from typing import Any
 
 import halfseen
 from halfseen.data import open_data
-from halfseen.trainer import Stopped, Trainer
+from halfseen.errors import Stopped
+from halfseen.training.trainer import Trainer
 
 HERE = Path(__file__).parent / "data"
 STOP = 22

@@ -24,13 +24,16 @@ import pytest
 import torch
 from PIL import Image
 
-from halfseen import checkpoint, experiment
-from halfseen import run as run_folder
-from halfseen.cli import guarded, main
+import halfseen
+from halfseen.cli import main
+from halfseen.commands.train import run
 from halfseen.data import arrays, cache, decoder, images, open_data
 from halfseen.data.tables import read_labels
-from halfseen.errors import UserError
+from halfseen.errors import UserError, guarded
+from halfseen.machine import files
+from halfseen.run import folder as run_folder
 from halfseen.settings import Settings
+from halfseen.training import checkpoint
 from tests.commands import Ended, alone  # noqa: F401  # a fixture for every test here
 from tests.test_data_images import bomb
 
@@ -86,7 +89,7 @@ def wrong_data(ends: Callable[[Callable[[], object]], Ended]) -> Callable[[str |
 
     def call(data: str | Path) -> str:
         def train() -> None:
-            experiment.run(str(data), Settings(), Path("run"), False)
+            run(str(data), Settings(), Path("run"), False)
 
         return sentence(lambda: ends(lambda: guarded(train)))
 
@@ -960,7 +963,7 @@ PLACES += ["model.json", "outputs.npz", "metrics.json"]
 @pytest.mark.parametrize("name", PLACES)
 def test_a_full_disk(name: str, finished: Path, full_disk: Callable[..., Any], cli: Callable[..., Ended]) -> None:
     shutil.copy(finished / "mine.npz", ".")
-    with full_disk(checkpoint, name):
+    with full_disk(files, name):
         ended = cli("train", "mine.npz", *RUN, "--out", "run")
     assert ended.code == 2
     last = ended.err.splitlines()[-1]
@@ -980,7 +983,7 @@ def test_the_last_good_checkpoint_outlives_a_full_disk(
     finished: Path, full_disk: Callable[..., Any], cli: Callable[..., Ended]
 ) -> None:
     shutil.copy(finished / "mine.npz", ".")
-    with full_disk(checkpoint, "last.pt", after=2):
+    with full_disk(files, "last.pt", after=2):
         ended = cli("train", "mine.npz", *RUN, "--out", "run")
     assert "the checkpoint run/checkpoints/last.pt could not be written (No space left on device)" in ended.err
     assert "add --resume" in ended.err
@@ -994,7 +997,7 @@ def test_the_last_good_checkpoint_outlives_a_full_disk(
 def test_a_full_disk_under_the_page(finished: Path, full_disk: Callable[..., Any], cli: Callable[..., Ended]) -> None:
     shutil.copy(finished / "mine.npz", ".")
     paged = [word for word in RUN if word != "--no-report"]
-    with full_disk(checkpoint, "report.html"):
+    with full_disk(files, "report.html"):
         ended = cli("train", "mine.npz", *paged, "--out", "run")
     assert ended.code == 2
     assert "report.html could not be written (No space left on device); free some space" in ended.err
@@ -1021,7 +1024,7 @@ def test_a_full_disk_under_the_log(finished: Path, full_disk: Callable[..., Any]
 def test_a_full_disk_under_the_predictions(
     finished: Path, full_disk: Callable[..., Any], wrong: Callable[..., str]
 ) -> None:
-    with full_disk(checkpoint, "p.csv"):
+    with full_disk(files, "p.csv"):
         said = wrong("predict", finished / "run", finished / "mine.npz", "--out", "p.csv")
     assert "p.csv could not be written (No space left on device); free some space" in said
     assert not Path("p.csv").exists()
@@ -1059,7 +1062,9 @@ mount -t tmpfs -o size=400k tmpfs disk
 set +e
 "$PYTHON" - <<'END'
 import subprocess, sys
+import halfseen
 from halfseen.cli import main
+from halfseen.commands.train import run
 
 def command(*args):
     try:
@@ -1219,7 +1224,7 @@ def test_the_page_of_a_run_with_names_that_are_no_utf8() -> None:
     root = fill(Path("mine"), {"cat": 4, "dog": 4, "unlabelled": 2})
     picture(root / "cat" / "\udcff.png", 50)
     (root / "dog" / "\udcfe.txt").write_text("x")
-    experiment.train(root, out="run", net="small", threads=1, batch=4, unlabelled_batch=4, steps=2, quiet=True)
+    halfseen.train(root, out="run", net="small", threads=1, batch=4, unlabelled_batch=4, steps=2, quiet=True)
     assert "\\udcfe.txt" in Path("run/report.html").read_text()
 
 

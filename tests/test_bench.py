@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from halfseen.bench import Sizes, bench
 from halfseen.bench.rows import Bench, Row, against_plain
 from halfseen.bench.subject import Bare, Case, Plain, Subject
 from halfseen.bench.timing import Parts, in_place_of, in_turn, ratio
 from halfseen.bench.worker import VARIANTS, Worker, make
+from halfseen.commands.bench import Sizes, bench
 from halfseen.errors import UserError
 
 CPU = torch.device("cpu")

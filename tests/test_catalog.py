@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from halfseen import catalog
+from halfseen import methods
 from halfseen.errors import UserError
 from halfseen.method import Method
 
@@ -44,10 +44,10 @@ def write(folder: Path, text: str) -> str:
 
 
 def test_every_file_of_the_package_is_a_method() -> None:
-    names = catalog.names()
+    names = methods.names()
     assert {"supervised", "pseudo_label", "fixmatch", "mean_teacher"} <= set(names)
     for name in names:
-        entry = catalog.load(name)
+        entry = methods.load(name)
         assert entry.name == name
         assert issubclass(entry.method, Method)
         assert entry.source.name == f"{name}.py"
@@ -56,11 +56,11 @@ def test_every_file_of_the_package_is_a_method() -> None:
 
 
 def test_dashes_are_underscores() -> None:
-    assert catalog.load("mean-teacher").method is catalog.load("mean_teacher").method
+    assert methods.load("mean-teacher").method is methods.load("mean_teacher").method
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
-    entry = catalog.load(write(tmp_path, MINE))
+    entry = methods.load(write(tmp_path, MINE))
     assert (entry.name, entry.method.__name__, entry.config().scale) == ("mine", "Mine", 2.0)
     assert entry.summary == "Mine: a test, arXiv:0000.00000."
     assert entry.source == tmp_path / "mine.py"
@@ -69,8 +69,8 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 def test_two_files_of_one_name_do_not_mix(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-    first = catalog.load(write(tmp_path / "a", MINE))
-    second = catalog.load(write(tmp_path / "b", MINE.replace("2.0", "5.0")))
+    first = methods.load(write(tmp_path / "a", MINE))
+    second = methods.load(write(tmp_path / "b", MINE.replace("2.0", "5.0")))
     assert (first.config().scale, second.config().scale) == (2.0, 5.0)
 
 
@@ -89,7 +89,7 @@ def test_two_files_of_one_name_do_not_mix(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_no_method(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as e:
-        catalog.load(write(tmp_path, text))
+        methods.load(write(tmp_path, text))
     assert said in str(e.value)
 
 
@@ -105,5 +105,5 @@ def test_a_file_that_is_no_method(text: str, said: str, tmp_path: Path) -> None:
 )
 def test_names_that_are_none(name: str, said: str) -> None:
     with pytest.raises(UserError) as e:
-        catalog.load(name)
+        methods.load(name)
     assert said in str(e.value)

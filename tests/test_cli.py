@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from halfseen.cli import COMMANDS, main
-from halfseen.progress import Display
+from halfseen.machine.progress import Display
 from tests.commands import Ended, alone  # noqa: F401  # a fixture for every test here
 from tests.shared import unpacked
 
@@ -522,11 +522,11 @@ def test_importing_loads_nothing_that_is_not_needed() -> None:
         "early = [m for m in ('torch', 'numpy', 'rich', 'tyro') if m in sys.modules]\n"
         "import halfseen.cli\n"
         "assert 'torch' not in sys.modules, 'the help waits for torch'\n"
-        "import halfseen.experiment, halfseen.predict, halfseen.explain, halfseen.report.terminal\n"
+        "import halfseen.commands.train, halfseen.commands.predict, halfseen.commands.explain, halfseen.commands.evaluate\n"
         "late = [m for m in ('matplotlib', 'plotly', 'sklearn', 'ray', 'pandas', 'torchvision', 'timm', 'datasets',\n"
         "                    'mlxtend', 'jinja2', 'onnx', 'onnxruntime', 'onnxscript')]\n"
         "loaded = [[m for m in late if m in sys.modules]]\n"
-        "import halfseen.export\n"
+        "import halfseen.model.onnx\n"
         "loaded += [[m for m in late if m in sys.modules]]\n"
         "import halfseen.estimator\n"  # a class of scikit-learn's, which brings pandas where it is installed
         "loaded += [[m for m in late if m in sys.modules and m not in ('sklearn', 'pandas')]]\n"

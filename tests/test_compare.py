@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from halfseen.cli import main
-from halfseen.compare import Row, deviation, job, with_interval
+from halfseen.commands.compare import deviation, job, with_interval
 from halfseen.errors import UserError
+from halfseen.recipes import Row
 from halfseen.settings import Settings
 
 WORDS = ["--methods", "fixmatch:tau=0.5", "--num-labels", "8", "--seeds", "2", "--passes", "6000", "--batch", "8"]
@@ -89,7 +90,7 @@ def test_paired_differences_by_students_t() -> None:
 
 
 def test_a_budget_must_be_given() -> None:
-    from halfseen.compare import compare
+    from halfseen.commands.compare import compare
     from halfseen.settings import Settings
 
     with pytest.raises(UserError, match="how long"):

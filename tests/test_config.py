@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halfseen.config import below, pairs, read, with_settings
 from halfseen.errors import UserError
 from halfseen.optim import Optim
+from halfseen.overrides import below, pairs, read, with_settings
 from halfseen.settings import Settings
 
 

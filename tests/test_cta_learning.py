@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from halfseen import distributed
 from halfseen.augment import CTAugment
+from halfseen.machine import distributed
 from halfseen.parts import cta
 from halfseen.parts.cta import learn_strengths
 from tests.toy import make_trainer

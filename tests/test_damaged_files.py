@@ -23,16 +23,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import halfseen
-from halfseen import checkpoint
-from halfseen.build import Facts
 from halfseen.cli import main
 from halfseen.data import Split, arrays, open_data
 from halfseen.data.images import BadImageError, decode, header
 from halfseen.data.tables import read_labels
 from halfseen.errors import UserError
 from halfseen.model import load_model
-from halfseen.resume import began_with
-from halfseen.run import Folder
+from halfseen.model.facts import Facts
+from halfseen.run.beginning import began_with
+from halfseen.run.folder import Folder
+from halfseen.training import checkpoint
 from tests.test_data_images import bomb
 
 MANY = settings(

@@ -7,11 +7,10 @@ import pytest
 import torch
 
 import halfseen
-from halfseen.data import open_any
-from halfseen.data.adaptation import open_adaptation
+from halfseen.commands.evaluate import evaluate
+from halfseen.commands.export import sample
+from halfseen.data import open_data
 from halfseen.errors import UserError
-from halfseen.export import sample
-from halfseen.report.terminal import evaluate
 
 
 @pytest.fixture
@@ -25,27 +24,27 @@ def sets(tmp_path):
 
 
 def test_labels_come_from_the_source_and_the_task_from_the_target(sets) -> None:
-    pair = open_any(f"{sets / 'a.npz'}->{sets / 'b.npz'}")
+    pair = open_data(f"{sets / 'a.npz'}->{sets / 'b.npz'}")
     assert pair.shape == (1, 12, 12)
     assert pair.given.tolist() == [True] * 20 + [False] * 30
     assert len(pair.test_x) == 6
-    target = open_any(str(sets / "b.npz"))
+    target = open_data(str(sets / "b.npz"))
     assert torch.equal(pair.x[20:], target.x)
     assert torch.equal(pair.test_x, target.test_x)
-    assert torch.equal(pair.x[:20], open_any(str(sets / "a.npz"), size=12).x)
-    assert torch.equal(pair.y[:20], open_any(str(sets / "a.npz")).y)
+    assert torch.equal(pair.x[:20], open_data(str(sets / "a.npz"), size=12).x)
+    assert torch.equal(pair.y[:20], open_data(str(sets / "a.npz")).y)
     assert pair.mean.tolist() == pair.std.tolist() == [0.5]
 
 
 def test_size_and_channels_hold_for_both(sets) -> None:
-    pair = open_adaptation(str(sets / "a.npz"), str(sets / "b.npz"), size=16, channels=3)
+    pair = open_data(f"{sets / 'a.npz'}->{sets / 'b.npz'}", size=16, channels=3)
     assert pair.shape == (3, 16, 16)
     assert torch.equal(pair.x[:, 0], pair.x[:, 2])
 
 
 def test_a_class_that_the_target_lacks_is_a_sentence(sets) -> None:
     with pytest.raises(UserError, match="has the class '3'"):
-        open_adaptation(str(sets / "c.npz"), str(sets / "b.npz"))
+        open_data(f"{sets / 'c.npz'}->{sets / 'b.npz'}")
 
 
 def test_a_run_on_a_pair_is_scored_and_exported_on_its_own_data(sets, monkeypatch, capsys) -> None:
@@ -59,4 +58,4 @@ def test_a_run_on_a_pair_is_scored_and_exported_on_its_own_data(sets, monkeypatc
         assert found["confusion"] == result.metrics["headline"]["test"]["confusion"]
     x, which = sample(halfseen.load(result.folder), result.folder, None)
     assert which == "test images of a.npz->b.npz"
-    assert torch.equal(x, open_any("b.npz", channels=3).test_x)
+    assert torch.equal(x, open_data("b.npz", channels=3).test_x)

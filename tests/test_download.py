@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from halfseen.commands.get import get
 from halfseen.data import open_data
-from halfseen.data.download import get
 from halfseen.data.fetch import Patience
 from halfseen.data.published import PUBLISHED
 from halfseen.errors import UserError
@@ -469,7 +469,7 @@ def test_one_set_that_cannot_be_had_keeps_no_other_away(site, tmp_path):
 
 
 def test_long_fetches_show_how_far_they_are(site, fetching, capsys, monkeypatch):
-    monkeypatch.setattr("halfseen.data.download.PATIENCE", 0.0)
+    monkeypatch.setattr("halfseen.commands.get.PATIENCE", 0.0)
     fetching(site.at("/file.gz", good()))
     assert "mnist file.gz: 0 bytes of 300.0 kB" in capsys.readouterr().err
 

@@ -21,9 +21,10 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.validation import has_fit_parameter
 
 import halfseen
-from halfseen import catalog, in_memory
+from halfseen import methods
 from halfseen.errors import UserError
-from halfseen.estimator_input import PixelRange, as_images, read_labels
+from halfseen.estimator import in_memory
+from halfseen.estimator.read import PixelRange, as_images, read_labels
 
 LITTLE: dict[str, Any] = {
     "steps": 20,
@@ -242,7 +243,7 @@ def test_labels_that_are_none(y: Any, said: str) -> None:
 # ---- with every method: all labelled, pickle -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", catalog.names())
+@pytest.mark.parametrize("method", methods.names())
 def test_every_method_takes_fully_labelled_rows_and_survives_pickle(method: str) -> None:
     X, truth, _ = blobs()
     model = classifier(method, steps=6, method_options=None).fit(X, truth)
@@ -256,8 +257,8 @@ def test_every_method_takes_fully_labelled_rows_and_survives_pickle(method: str)
 def test_labelled_rows_serve_as_unlabelled_ones_only_where_there_are_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     X, truth, y = blobs()
     splits = []
-    was = in_memory.Written.draw_split
-    monkeypatch.setattr(in_memory.Written, "draw_split", lambda self: splits.append(was(self)) or splits[-1])
+    was = in_memory.rows_as_given
+    monkeypatch.setattr(in_memory, "rows_as_given", lambda *given: splits.append(was(*given)) or splits[-1])
     for labels in (truth, y):
         classifier("pseudo_label", steps=2, val=3).fit(X, labels)
     full, some = splits
@@ -492,7 +493,8 @@ def test_ctrl_c_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.base", None)
-    monkeypatch.delitem(sys.modules, "halfseen.estimator")
+    for name in [name for name in sys.modules if name.startswith("halfseen.estimator")]:
+        monkeypatch.delitem(sys.modules, name)
     with pytest.raises(UserError, match=r"pip install 'scikit-learn>=1\.6'"):
         halfseen.SemiSupervisedClassifier  # noqa: B018
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from halfseen.evaluate import Judge
+from halfseen.training.judge import Judge
 
 
 class Fixed(nn.Module):

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 import halfseen
-from halfseen.calibrate import steps_that_fit
 from halfseen.data import open_data
 from halfseen.errors import UserError
-from halfseen.progress import Display
+from halfseen.machine.progress import Display
+from halfseen.run.budget import steps_that_fit
 from tests.toy import make_trainer
 
 QUICK = {"steps": 12, "batch": 8, "unlabelled_batch": 16, "threads": 1, "report": False, "quiet": True}
@@ -150,7 +150,7 @@ def test_two_processes_from_the_command_line(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from halfseen import distributed
+    from halfseen.machine import distributed
 
     monkeypatch.setattr(distributed, "world", lambda: 2)
     with pytest.raises(UserError, match="multiple"):
@@ -292,8 +292,6 @@ def test_tensorboard_gets_the_numbers_of_the_log(tmp_path: Path, monkeypatch: py
     """With a writer in place of the extra's, which need not be installed here."""
     import types
 
-    from halfseen import experiment
-
     written: list[tuple[str, float, int]] = []
 
     class SummaryWriter:
@@ -306,7 +304,7 @@ def test_tensorboard_gets_the_numbers_of_the_log(tmp_path: Path, monkeypatch: py
         def flush(self) -> None:
             pass
 
-    monkeypatch.setattr(experiment, "need_tensorboard", lambda: None)
+    monkeypatch.setattr("halfseen.run.session.need_tensorboard", lambda: None)
     stub = types.SimpleNamespace(SummaryWriter=SummaryWriter)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stub)
     halfseen.train("blobs", out=tmp_path / "run", num_labels=20, tensorboard=True, **QUICK)

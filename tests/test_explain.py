@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from halfseen import catalog
-from halfseen.augment.policies import IMAGE_POLICIES, VECTOR_POLICIES
-from halfseen.config import with_settings
+from halfseen import methods
+from halfseen.augment.policies import IMAGE_POLICIES, VECTOR_POLICIES, VIEWS
+from halfseen.commands.explain import explain, keys_of, notes_of
+from halfseen.commands.list import list_all
 from halfseen.data import NAMES
 from halfseen.errors import UserError
-from halfseen.explain import VIEWS, explain, keys_of, list_all, notes_of
 from halfseen.nets import NETS, make_net
+from halfseen.overrides import with_settings
 
 SCREEN = 60  # lines of a terminal window as high as a screen
 
@@ -82,10 +83,10 @@ def flat(config: Any, prefix: str) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("name", methods.names())
 def test_everything_is_there_and_fits_a_screen(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, name)
-    entry = catalog.load(name)
+    entry = methods.load(name)
     for line in entry.doc.splitlines():
         assert line.rstrip() in text
     found = set(re.findall(r"(?m)(?:^|(?<=  ))(method\.[\w.]+)", text))
@@ -96,9 +97,9 @@ def test_everything_is_there_and_fits_a_screen(name: str, capsys: pytest.Capture
     assert len(text.splitlines()) <= SCREEN
 
 
-@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("name", methods.names())
 def test_defaults_can_be_given_back(name: str) -> None:
-    config = catalog.load(name).config()
+    config = methods.load(name).config()
     own, nested = keys_of(type(config), "method")
     texts = {k.name.removeprefix("method."): k.default for k in own + nested if not k.name.endswith(".*")}
     assert with_settings(config, texts, "method") == config
@@ -154,10 +155,10 @@ def test_list_names_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     list_all()
     text = capsys.readouterr().out
     words = set(text.split())
-    for names in (catalog.names(), NETS, NAMES, IMAGE_POLICIES, VECTOR_POLICIES):
+    for names in (methods.names(), NETS, NAMES, IMAGE_POLICIES, VECTOR_POLICIES):
         assert set(names) <= words
-    for name in catalog.names():
-        assert catalog.load(name).summary in text
+    for name in methods.names():
+        assert methods.load(name).summary in text
     count = sum(p.numel() for p in make_net("cnn3", classes=10, shape=(3, 32, 32)).parameters())
     assert re.search(rf"(?m)^  cnn3 +{count:,}$", text)
 

@@ -14,18 +14,20 @@ from PIL import Image
 from torch import nn
 
 import halfseen
-from halfseen import export as exporting
-from halfseen.build import Facts
 from halfseen.cli import main
+from halfseen.commands.export import export, largest_difference
+from halfseen.commands.predict import predict
 from halfseen.data import open_data
 from halfseen.errors import UserError
-from halfseen.export import Graph, as_is, compare, export, load_onnx, session, to_onnx
-from halfseen.model import Model, load_model, save_model
+from halfseen.model import load_model
+from halfseen.model import onnx as exporting
+from halfseen.model.facts import Facts
+from halfseen.model.model import Model, save_model
+from halfseen.model.onnx import Graph, as_is, load_onnx, session, to_onnx
 from halfseen.nets import NETS, make_net
 from halfseen.nets.net import Net
 from halfseen.nets.shake_shake import ShakeShake
 from halfseen.nets.wrn import WRN
-from halfseen.predict import predict
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -298,7 +300,7 @@ def test_a_file_that_differs_is_not_left(
     head = next(w for w in proto.graph.initializer if w.name.endswith("head.weight"))
     half_a_percent = onnx.numpy_helper.to_array(head) * np.float32(1.005)  # more than rounding
     head.CopyFrom(onnx.numpy_helper.from_array(half_a_percent, head.name))
-    monkeypatch.setattr(exporting, "to_onnx", lambda model, metadata: proto.SerializeToString())
+    monkeypatch.setattr("halfseen.commands.export.to_onnx", lambda model, metadata: proto.SerializeToString())
     with pytest.raises(UserError, match=r"probabilities differ by up to 0\.\d+, so it was not written"):
         export(run, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -317,20 +319,20 @@ def test_labels_must_agree_unless_they_are_tied() -> None:
         return model_of(Fixed(p), (1, 2, 2))
 
     x = rows((1, 2, 2), 12)
-    assert compare(says([0.5, 0.3, 0.2]), says([0.5, 0.3, 0.2]), x) == 0
-    assert compare(says([0.400001, 0.4, 0.199999]), says([0.4, 0.400001, 0.199999]), x) < 1e-5
+    assert largest_difference(says([0.5, 0.3, 0.2]), says([0.5, 0.3, 0.2]), x) == 0
+    assert largest_difference(says([0.400001, 0.4, 0.199999]), says([0.4, 0.400001, 0.199999]), x) < 1e-5
     with pytest.raises(UserError, match="gives 12 of 12 images another label"):
-        compare(says([0.40002, 0.4, 0.19998]), says([0.4, 0.40002, 0.19998]), x)
+        largest_difference(says([0.40002, 0.4, 0.19998]), says([0.4, 0.40002, 0.19998]), x)
     with pytest.raises(UserError, match="gives 0 of 12 images another label"):
-        compare(says([0.5, 0.3, 0.2]), says([0.4998, 0.3002, 0.2]), x)
+        largest_difference(says([0.5, 0.3, 0.2]), says([0.4998, 0.3002, 0.2]), x)
     with pytest.raises(UserError, match="up to nan"):
-        compare(says([0.5, 0.3, 0.2]), says([0.5, float("nan"), 0.2]), x)
+        largest_difference(says([0.5, 0.3, 0.2]), says([0.5, float("nan"), 0.2]), x)
 
 
 def test_data_that_have_changed_are_called_so(
     run: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(exporting, "to_onnx", lambda model, metadata: file.read_bytes())
+    monkeypatch.setattr("halfseen.commands.export.to_onnx", lambda model, metadata: file.read_bytes())
     moved = tmp_path / "run"
     moved.mkdir()
     (moved / "model").symlink_to(run / "model")
@@ -360,7 +362,7 @@ def refused(capsys: pytest.CaptureFixture[str], *args: str | Path) -> str:
 def test_mistakes_of_export(
     run: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(exporting, "to_onnx", lambda model, metadata: file.read_bytes())
+    monkeypatch.setattr("halfseen.commands.export.to_onnx", lambda model, metadata: file.read_bytes())
     old = tmp_path / "old.onnx"
     old.write_text("mine")
     assert "old.onnx exists already; remove it, or choose another name" in refused(capsys, "export", run, old)

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from halfseen import catalog
+from halfseen import methods
 from tests.golden import HERE, STEPS, trace
 
 SURE, CLOSE = 5, 1e-2  # processors differ in the last digit, which grows from step to step
 
 
-@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("name", methods.names())
 def test_the_first_losses_are_those_kept(name: str) -> None:
     kept = json.loads((HERE / f"{name}.json").read_text())
     for problem, rows in trace(name).items():

@@ -5,8 +5,8 @@ import torch
 
 from halfseen.data import Split, open_data
 from halfseen.errors import UserError
-from halfseen.loader import Loader
 from halfseen.method import Plan
+from halfseen.training.loader import Loader
 
 ROWS = (4, 12)
 
@@ -14,9 +14,7 @@ ROWS = (4, 12)
 def loader(rank: int = 0, world: int = 1) -> Loader:
     images = open_data("blobs", progress=False)
     ids = torch.arange(len(images.x))
-    seen = torch.full_like(images.y, -1)
-    seen[:40] = images.y[:40]
-    return Loader(images, Split(ids[:40], ids[40:240], ids[:0]), seen, torch.device("cpu"), rank, world)
+    return Loader(images, Split(ids[:40], ids[40:240], ids[:0]), torch.device("cpu"), rank, world)
 
 
 def plan(data: Loader) -> Plan:

@@ -12,11 +12,13 @@ import torch
 from PIL import Image
 
 import halfseen
+from halfseen.commands.predict import predict
 from halfseen.data import arrays
 from halfseen.errors import UserError
 from halfseen.methods import supervised
-from halfseen.model import Model, flat, load_model, save_model, tuples
-from halfseen.predict import predict
+from halfseen.model import load_model
+from halfseen.model.model import Model, save_model
+from halfseen.overrides import flat, tuples
 from tests.test_predict import make_run, rows_of
 
 CLASSES = ("rot", "grün", "blue sky")

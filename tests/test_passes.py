@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import halfseen
-from halfseen.passes import counted, passes_per_step
+from halfseen.run.budget import counted, passes_per_step
 from tests.toy import make_trainer
 
 

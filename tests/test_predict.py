@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from halfseen.build import Facts
+from halfseen.commands.predict import cell, predict, summary
 from halfseen.data import open_data
 from halfseen.errors import UserError
-from halfseen.model import load_model, save_model
+from halfseen.model import load_model
+from halfseen.model.facts import Facts
+from halfseen.model.model import save_model
 from halfseen.nets import make_net
-from halfseen.predict import cell, predict, summary
 from tests.shared import unpacked
 
 CLASSES = ("RBC", 'a "quoted", name', "=ünï\ncode")
@@ -230,7 +231,7 @@ def test_any_cell_is_read_back(text: str) -> None:
 def test_long_work_is_seen(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("halfseen.progress.PATIENCE", -1.0)
+    monkeypatch.setattr("halfseen.machine.progress.PATIENCE", -1.0)
     for i in range(3):
         picture(tmp_path / "in" / f"{i}.png", i)
     predict(run, tmp_path / "in", tmp_path / "p.csv", False, "cpu")

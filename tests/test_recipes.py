@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-import halfseen.recipes as home
+import halfseen.commands.reproduce as home
 from halfseen.cli import main
-from halfseen.compare import Row, job
+from halfseen.commands.compare import job
+from halfseen.commands.reproduce import reproduce, shorter
 from halfseen.data import NAMES
-from halfseen.recipes import Recipe, recipes, reproduce, shorter
+from halfseen.recipes import Recipe, Row, recipes
 from halfseen.settings import Settings
 
 RECIPES = recipes()

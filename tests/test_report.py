@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from halfseen.commands.train import train
 from halfseen.data import ImageSet, open_data
-from halfseen.experiment import Session, train
+from halfseen.errors import Stopped
 from halfseen.report import figures, tables
 from halfseen.report.page import write_page, write_run_page
 from halfseen.report.pictures import png
 from halfseen.report.record import Predictions, read_record
 from halfseen.report.tables import Comparison, Contender
-from halfseen.run import Folder
+from halfseen.run.folder import Folder
+from halfseen.run.session import Session
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 SHORT = {"steps": 12, "batch": 8, "unlabelled_batch": 16, "log_every": 4, "threads": 1, "quiet": True}
@@ -284,8 +286,23 @@ def test_record_reads_what_the_run_wrote(run, digits):
     assert float(record.unlabelled.right.mean()) == pytest.approx(record.metrics["unlabelled"]["accuracy"], abs=2e-3)
 
 
-def test_session_is_told_what_goes_on(tmp_path):
+class Interrupt:
+    """A watcher that stops the run after its first step, as a signal would."""
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+
+    def logged(self, row): ...
+    def evaluated(self, row): ...
+
+    def at(self, step, steps, stage):
+        self.trainer.signum = 2
+
+
+def test_session_is_told_what_goes_on(tmp_path, capsys):
     from halfseen.settings import Settings
 
-    session = Session("digits", Settings(method="supervised", labels_per_class=3, **SHORT), tmp_path / "r", False, "go")
-    assert session.go_on() == "go"
+    settings = Settings(method="supervised", labels_per_class=3, **SHORT)
+    with pytest.raises(Stopped):
+        Session("digits", settings, tmp_path / "r", go_on="go", watchers=[Interrupt]).run()
+    assert "Go on with: go\n" in capsys.readouterr().out

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from halfseen.method import Losses, Unlabelled
-from halfseen.tally import Tally
+from halfseen.training.tally import Tally
 
 
 def losses(**terms: float) -> Losses:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from halfseen import checkpoint
-from halfseen.errors import UserError
+from halfseen.errors import NotFiniteError, Stopped, UserError
 from halfseen.method import Losses, Plan, Unlabelled
-from halfseen.trainer import NotFiniteError, Pace, Stopped, Tally, Trainer, part_of
+from halfseen.training import checkpoint
+from halfseen.training.trainer import Pace, Tally, Trainer, part_of
 from tests.toy import assert_same, make_trainer, stop_after
 
 TWO_STAGES = str(Path(__file__).parent / "methods" / "two_stages.py")

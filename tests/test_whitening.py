@@ -14,9 +14,8 @@ import halfseen
 from halfseen.augment import Whitening, make_policy
 from halfseen.augment.whitening import FLOOR
 from halfseen.draws import Draws
-from halfseen.errors import UserError
-from halfseen.progress import Display
-from halfseen.trainer import Stopped
+from halfseen.errors import Stopped, UserError
+from halfseen.machine.progress import Display
 
 CPU = torch.device("cpu")
 RUN = {"steps": 6, "batch": 8, "unlabelled_batch": 16, "threads": 1, "labels_per_class": 4, "report": False, "zca": True,
@@ -101,7 +100,7 @@ def test_a_run_is_whitened_by_what_it_learns_from_and_loads_and_exports(tmp_path
     assert right == pytest.approx(result.metrics["headline"]["test"]["accuracy"])
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from halfseen.export import export
+    from halfseen.commands.export import export
 
     export(tmp_path / "run", tmp_path / "it.onnx")
     np.testing.assert_allclose(

@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 import torch
 
-from halfseen import catalog
-from halfseen.build import Facts, build, hidden_labels, policy_names, reference_rows, views
-from halfseen.config import with_settings
+from halfseen import methods
 from halfseen.data import ImageSet, Split, choose_split, open_data
 from halfseen.draws import Draws
-from halfseen.evaluate import Judge
-from halfseen.loader import Loader
+from halfseen.errors import Stopped
 from halfseen.method import Plan
-from halfseen.trainer import Pace, Stopped, Trainer
+from halfseen.model.blueprint import AUTO, Blueprint
+from halfseen.model.build import reference_rows, views
+from halfseen.model.facts import Facts
+from halfseen.overrides import with_settings
+from halfseen.training.judge import Judge
+from halfseen.training.loader import Loader
+from halfseen.training.trainer import Pace, Trainer
 
 
 class Silent:
@@ -62,7 +65,7 @@ def make_trainer(
     order: torch.Tensor | None = None,
 ) -> Trainer:
     images = data if isinstance(data, ImageSet) else open_data(data, progress=False)
-    entry = catalog.load(method)
+    entry = methods.load(method)
     split = choose_split(
         images.y,
         images.given,
@@ -79,29 +82,18 @@ def make_trainer(
     device = torch.device("cpu")
     torch.manual_seed(seed)
     draws = Draws.seeded(seed, device, rank, world)
-    if net == "auto":
-        net = "mlp" if not images.is_images else "small"
-    built = build(
-        entry,
-        with_settings(entry.config(), settings or {}, "method"),
-        facts,
-        net=net,
-        net_options=net_options or {},
-        policies=policies or policy_names(entry, images.shape, "auto", "auto"),
-        device=device,
-        draws=draws,
-        reference=reference_rows(images, split),
-    )
+    config = with_settings(entry.config(), settings or {}, "method")
+    blueprint = Blueprint(entry, config, net, net_options, policies or AUTO).fitted(images.shape)
+    built = blueprint.build(facts, device, draws, reference=reference_rows(images, split))
     torch.manual_seed(seed + 1 + rank)
-    seen, truth = hidden_labels(images, split)
     parts = {"test": (images.test_x, images.test_y)}
     if len(split.val):
         parts["val"] = (images.x[split.val], images.y[split.val])
     return Trainer(
         built,
         Plan(steps, len(split.labelled), len(split.unlabelled), batch),
-        Loader(images, split, seen, device, rank, world),
-        truth,
+        Loader(images, split, device, rank, world),
+        images.y,
         draws,
         Judge(parts, views(facts, device, draws)("none"), device),
         seed=seed,

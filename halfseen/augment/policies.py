@@ -105,3 +105,19 @@ def make_policy(
     before = [step for part in parts[:at] for step in steps[part]]
     after = [step for part in parts[at + 1 :] for step in steps[part]]
     return CTAugment(draws=draws, finish=finish, before=before, after=after, fill=fill)
+
+
+VIEWS = {
+    "none": "the image itself",
+    "te": "shift by up to 2 pixels; mirror",
+    "ds": "shift by up to 4 pixels; mirror",
+    "fm": "random crop with 4 reflected pixels around; mirror",
+    "affine": "turn, zoom, shear and move in one resampling; mirror",
+    "noise": "Gaussian noise on what the network sees, sd 0.15",
+    "jitter": "brightness, contrast, saturation, hue",
+    "cutout16": "one grey hole of 16 pixels",
+    "ra": "RandAugment: 2 of 14 operations, then cutout",
+    "ra-torchssl": "RandAugment as TorchSSL has it: 3 operations, a cutout of random size",
+    "cta": "CTAugment: operations whose strength follows the network",
+    "vector": "for feature vectors: noise, and features swapped with another row's",
+}

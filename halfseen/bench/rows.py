@@ -15,9 +15,10 @@ from torch import Tensor
 from halfseen.bench.subject import Bare, Case, Subject, synthetic
 from halfseen.bench.timing import Timed, in_turn, ratio, timed, wait_for
 from halfseen.bench.worker import Worker
-from halfseen.build import Facts, views
 from halfseen.data import choose_split
 from halfseen.draws import Draws
+from halfseen.model.build import views
+from halfseen.model.facts import Facts
 from halfseen.nets import make_net
 from halfseen.nets.net import Net
 from halfseen.parts.mcdropout import mc_logits

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from halfseen.bench.rows import Row
-from halfseen.progress import stderr
-from halfseen.run import environment
+from halfseen.machine.environment import environment
+from halfseen.machine.progress import stderr
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def wanted(row: Row) -> str:
     return f"{sign} {number} {'met' if row.met else 'missed'}"
 
 
-def show(console: Console, facts: dict[str, Any], rows: list[Row], shares: dict[str, dict[str, float]]) -> None:
+def print_report(console: Console, facts: dict[str, Any], rows: list[Row], shares: dict[str, dict[str, float]]) -> None:
     for line in machine_lines(facts):
         console.print(line)
     table = Table(box=None, pad_edge=False)

@@ -1,24 +1,25 @@
 """What is timed: the library's whole step on synthetic images, the passes it cannot avoid, and the loop everyone writes."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from halfseen import catalog
 from halfseen.bench.timing import Parts, in_place_of
-from halfseen.build import Facts, build, hidden_labels, policy_names, views
 from halfseen.data import ImageSet, choose_split
 from halfseen.data.sets import measure
 from halfseen.draws import Draws
-from halfseen.evaluate import Judge
-from halfseen.loader import Loader
 from halfseen.method import Batch, Plan, View
+from halfseen.model.blueprint import Blueprint
+from halfseen.model.build import views
+from halfseen.model.facts import Facts
 from halfseen.nets import make_net
-from halfseen.trainer import Pace, Trainer
+from halfseen.training.judge import Judge
+from halfseen.training.loader import Loader
+from halfseen.training.trainer import Pace, Trainer
 
 CLASSES = tuple("0123456789")
 FAR = 10**9  # steps: a run that does not end while it is timed
@@ -86,30 +87,24 @@ class Subject:
             val="none",
             include_labelled_in_unlabelled=True,
         )
-        entry = catalog.load("fixmatch")
+        blueprint = Blueprint.named("fixmatch")
+        config = replace(blueprint.config, weak_pass=weak_pass)
         facts = Facts.of(images, split)
         torch.manual_seed(0)
         draws = Draws.seeded(0, device)
-        method = build(
-            entry,
-            entry.config(weak_pass=weak_pass),
-            facts,
-            net=case.net,
-            net_options={},
-            policies=policy_names(entry, case.shape, "auto", "auto"),
-            device=device,
-            draws=draws,
-            compiled=compiled,
+        method = (
+            replace(blueprint, config=config, net=case.net)
+            .fitted(case.shape)
+            .build(facts, device, draws, compiled=compiled)
         )
         if contiguous:
             method.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing in torch's stub
             method.weak, method.strong = _contiguous(method.weak), _contiguous(method.strong)
-        seen, truth = hidden_labels(images, split)
         self.trainer = Trainer(
             method,
             Plan(FAR, len(split.labelled), len(split.unlabelled), case.batch),
-            Loader(images, split, seen, device, 0, 1),
-            truth,
+            Loader(images, split, device, 0, 1),
+            images.y,
             draws,
             Judge({}, views(facts, device, draws)("none"), device),
             seed=0,

@@ -14,10 +14,9 @@ from typing import Any, TextIO
 
 import torch
 
-from halfseen.allocator import keep_large_blocks
 from halfseen.bench.subject import Case, Plain, Subject
 from halfseen.bench.timing import timed
-from halfseen.device import pick_device
+from halfseen.machine.device import keep_large_blocks, pick_device
 
 VARIANTS = {
     "halfseen": "the library's step",

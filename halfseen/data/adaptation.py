@@ -1,28 +1,27 @@
 """Domain adaptation: labelled images from one set, unlabelled and test images from another, as one ImageSet."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from halfseen.data.sets import ImageSet, check_set
-from halfseen.data.sources import open_data
 from halfseen.errors import UserError
 
 ARROW = "->"  # "usps->mnist": labels from the first, the task on the second
 
 
-def open_adaptation(source: str, target: str, *, size: int | None = None, **settings: Any) -> ImageSet:
+def open_pair(source: str, target: str, open_one: Callable[..., ImageSet], **settings: Any) -> ImageSet:
     """The source's training images (all their labels given), then the target's (none given), with the target's test part.
 
     The source is resized to the target's size with cubic splines, once. Both are normalised as (x - 0.5) / 0.5, since
     the statistics of one domain would be wrong for the other.
     """
-    to = open_data(target, size=size, **settings)
+    to = open_one(target, **settings)
     if not to.is_images:
         raise UserError(f"{target} holds feature vectors; adaptation between sets is for images")
     side = (to.shape[1], to.shape[2])
-    wanted = {**settings, "channels": settings.get("channels") or to.shape[0]}
-    known = open_data(source, size=side, **wanted)
+    known = open_one(source, **{**settings, "size": side, "channels": settings.get("channels") or to.shape[0]})
     missing = sorted(set(known.classes) - set(to.classes))
     if missing or len(known.classes) < 2:
         raise UserError(f"{source} has the class {missing[0]!r} and {target} has not; give sets with the same classes")
@@ -44,13 +43,6 @@ def open_adaptation(source: str, target: str, *, size: int | None = None, **sett
             test_y=to.test_y,
             note=" ".join(n for n in (known.note, to.note) if n),
             skipped=(*known.skipped, *to.skipped),
+            two_domains=True,
         )
     )
-
-
-def open_any(data: Any, *, size: int | None = None, **settings: Any) -> ImageSet:
-    """What `open_data` opens, or "SOURCE->TARGET"."""
-    if isinstance(data, str) and ARROW in data:
-        source, _, target = data.partition(ARROW)
-        return open_adaptation(source.strip(), target.strip(), size=size, **settings)
-    return open_data(data, size=size, **settings)

@@ -7,16 +7,6 @@ from halfseen.data.split import shuffled
 from halfseen.errors import UserError
 
 
-def shard(ids: Tensor, rank: int, world: int) -> Tensor:
-    """The rows of the global batch that one process works on."""
-    return ids[rank::world] if world > 1 else ids
-
-
-def gather(x: Tensor, ids: Tensor) -> Tensor:
-    """Rows of x, on the device of x, by one index_select."""
-    return x.index_select(0, ids.to(x.device, non_blocking=True))
-
-
 class Stream:
     """Batches of ids, endless, in laps: lap l is a permutation drawn with (seed, l).
 

@@ -14,7 +14,7 @@ from typing import IO, Protocol, Self, cast
 
 from halfseen.data import decoder
 from halfseen.data.decoder import Job, Report
-from halfseen.progress import Meter
+from halfseen.machine.progress import Meter
 
 PIECE = 64  # pictures a job
 FEW = 200  # pictures that are decoded in this process: starting others would take longer

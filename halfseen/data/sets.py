@@ -38,6 +38,7 @@ class ImageSet:
     val_paths: tuple[str, ...] | None = None
     note: str = ""  # kept with every result, e.g. which images are not exact
     skipped: tuple[tuple[str, str], ...] = ()  # (path, reason) of the files left out
+    two_domains: bool = False  # the labelled images are no examples of what is to be learnt
     sums: tuple[tuple[str, str], ...] = ()  # (field, sum of its contents) where a cache has computed it already
 
     @property
@@ -67,9 +68,6 @@ class ImageSet:
                 whole.update(f"|{field}:{tuple(value.shape)}:".encode())
                 whole.update((known.get(field) or sha256_of(value)).encode())
         return whole.hexdigest()
-
-    def with_flip(self, flip: bool) -> "ImageSet":
-        return replace(self, flip=flip)
 
 
 def sha256_of(values: Tensor) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from halfseen.data import toy
+from halfseen.data.adaptation import ARROW, open_pair
 from halfseen.data.arrays import from_arrays, open_npz, pixels
 from halfseen.data.folders import open_folder
 from halfseen.data.hub import open_hub
@@ -44,7 +45,7 @@ def open_data(
     source: a folder with a subfolder per class (and `unlabelled`, and perhaps train/ val/ test/), or with a labels.csv
         (path,label); an .npz file with x and y (-1 = unlabelled) and perhaps test_x and test_y; one of NAMES; hf:NAME; from
         Python also (x, y), (x, y, test_x, test_y), a mapping of such arrays, a map-style data set of (image, int), or
-        {"train": such a set, "test": another}.
+        {"train": such a set, "test": another}; or "SOURCE->TARGET", labels from one set, the task on another.
     root: where the files of named sets lie (default: HALFSEEN_DATA or ./data).
     size: (height, width) or a side. Default: a folder's pictures keep theirs when all are one size of at most 64, else
         they become 32x32 when the longer side is at most 40 in the middle case, and 64x64 when it is more; arrays and
@@ -61,6 +62,11 @@ def open_data(
     side = (size, size) if isinstance(size, int) else size
     if side is not None and min(side) < 1:
         raise UserError(f"A size of {size} is not possible: give a side of at least 1, such as 32.")
+    if isinstance(source, str) and ARROW in source:
+        known, _, target = source.partition(ARROW)
+        how = {"root": root, "cache_dir": cache_dir, "on_bad_image": on_bad_image, "workers": workers}
+        given = {"size": size, "channels": channels, "flip": flip, "progress": progress}
+        return open_pair(known.strip(), target.strip(), open_data, **how, **given)
     settings: dict[str, Any] = {"size": side, "channels": channels, "flip": flip}
     if isinstance(source, str) and source in MADE:
         return _adapt(MADE[source](), side, channels, flip)

@@ -39,10 +39,10 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from halfseen import catalog
-from halfseen.config import pairs, with_settings
+from halfseen import methods
 from halfseen.errors import UserError, nearest
 from halfseen.method import Batch, Clock, Data, Losses, Method, Plan, Stage, Task, Unlabelled
+from halfseen.overrides import pairs, with_settings
 from halfseen.parts.losses import mean_of, negative
 from halfseen.parts.negatives import Draw, ErrorPerception, how_many, pick_negatives
 from halfseen.parts.ramps import exp_rampup
@@ -75,7 +75,7 @@ class OnDiscarded(Method[Config]):
 
     def __init__(self, cfg: Config, task: Task) -> None:
         super().__init__(cfg, task)
-        entry = catalog.load(cfg.host)
+        entry = methods.load(cfg.host)
         if entry.source.resolve() == Path(__file__).resolve():
             raise UserError("a host must be another method than on_discarded; take --set method.host=dual_student")
         host = with_settings(entry.config(), pairs(cfg.settings.split()), entry.name)

@@ -1,7 +1,6 @@
 """Networks by name, from a user's own file, or from any factory: `make_net`, `NETS`, `describe_options`."""
 
 import functools
-import importlib.util
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, cast
 from torch import nn
 
 from halfseen.errors import UserError, nearest
+from halfseen.machine.files import import_file
 from halfseen.nets.cnn3 import CNN3
 from halfseen.nets.cnn13 import CNN13
 from halfseen.nets.lenet import LeNet, LeNet5
@@ -86,12 +86,8 @@ def _from_file(name: str) -> Factory:
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"there is no file {path}: the net {name!r} cannot be loaded")
-    spec = importlib.util.spec_from_file_location(f"halfseen_user_net_{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        module = import_file(file, "halfseen_user_net")
     except Exception as error:
         raise UserError(f"{path} fails when it is imported: {type(error).__name__}: {error}") from error
     factory = getattr(module, attribute, None)

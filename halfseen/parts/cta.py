@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from halfseen import distributed
 from halfseen.augment import CTAugment
+from halfseen.machine import distributed
 from halfseen.parts.forward import eval_mode, together
 
 

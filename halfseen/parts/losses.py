@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from halfseen.distributed import mean_count
+from halfseen.machine.distributed import mean_count
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from halfseen.distributed import gather_rows
+from halfseen.machine.distributed import gather_rows
 
 
 class Memory(nn.Module):

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from halfseen.distributed import gather_rows
 from halfseen.draws import Draws
 from halfseen.errors import UserError
+from halfseen.machine.distributed import gather_rows
 
 Draw = Literal["sequential", "systematic", "replacement"]
 

@@ -7,8 +7,7 @@ test images.
 
 from dataclasses import replace
 
-from halfseen.compare import Row
-from halfseen.recipes import Recipe
+from halfseen.recipes import Recipe, Row
 from halfseen.settings import Settings
 
 PASSES = 1.6e6

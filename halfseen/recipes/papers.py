@@ -5,8 +5,7 @@
 
 from dataclasses import replace
 
-from halfseen.compare import Row
-from halfseen.recipes import Recipe
+from halfseen.recipes import Recipe, Row
 from halfseen.settings import Settings
 
 CNN13 = Settings(net="cnn13", val="none", epochs=300)

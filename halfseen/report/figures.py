@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from halfseen.machine.progress import NOT_NUMBERS
 from halfseen.report.record import Array, Predictions, Record
 
 # Okabe and Ito's colours without the light ones: told apart by colour-blind readers too, and dark enough on white
@@ -16,7 +17,6 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 MOST_CELLS = 30  # classes up to which a confusion matrix can be read
 MOST_BARS = 30
-HIDDEN = ("step", "stage", "seconds")
 SHARES = {  # logged name -> what it says
     "mask_rate": "share of images used",
     "pseudo_accuracy": "right among those used",
@@ -81,7 +81,9 @@ def numbers(log: list[dict[str, Any]]) -> list[str]:
     """The names of what the method logged, in order: no learning rates, no shares."""
     found: dict[str, None] = {}
     for row in log:
-        found.update(dict.fromkeys(k for k in row if k not in HIDDEN and k not in SHARES and not k.startswith("lr/")))
+        found.update(
+            dict.fromkeys(k for k in row if k not in NOT_NUMBERS and k not in SHARES and not k.startswith("lr/"))
+        )
     return list(found)
 
 

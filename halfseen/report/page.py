@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from halfseen.checkpoint import write_bytes
 from halfseen.data import ImageSet
+from halfseen.machine.files import write_bytes
 from halfseen.report import figures, pictures, tables
 from halfseen.report.record import Record, read_record
 from halfseen.report.tables import Comparison
-from halfseen.run import Folder
+from halfseen.run.folder import Folder
 
 HERE = Path(__file__).parent
 

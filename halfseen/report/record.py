@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfseen.data import ImageSet, Split
-from halfseen.run import Folder
+from halfseen.run.folder import Folder
 
 Array = NDArray[Any]
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from halfseen.report.record import Array, Record
+from halfseen.training import metrics
 
 PARTS = {"test": "test", "val": "validation"}
 MOST_PAIRS = 20
@@ -148,15 +149,8 @@ def score_rows(record: Record) -> list[Score]:
 
 def confused_pairs(counts: Array, classes: Sequence[str]) -> list[tuple[str, str, int, str]]:
     """(true, predicted, images, share of the true class), the most frequent first."""
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_PAIRS]
-    pairs = [divmod(int(i), len(classes)) for i in order]
-    return [
-        (classes[i], classes[j], int(wrong[i, j]), percent(wrong[i, j] / counts[i].sum()))
-        for i, j in pairs
-        if wrong[i, j]
-    ]
+    found = metrics.most_confused(counts.tolist(), MOST_PAIRS)
+    return [(classes[true], classes[called], n, percent(share)) for true, called, n, share in found]
 
 
 def unlabelled_sentence(record: Record) -> str:

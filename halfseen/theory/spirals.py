@@ -4,7 +4,6 @@ Spec 2.7: 2 x 1000 points of which 40 have a label, the variant without mutual l
 .001, 40 + 200 rows a step, VAT with eps .1, mu_max 15 (w_max 30 over 2 classes), 300 epochs.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from halfseen.errors import UserError
-from halfseen.experiment import Session
-from halfseen.progress import Display
-from halfseen.recorder import Recorder
-from halfseen.run import Folder
+from halfseen.run.folder import Folder
+from halfseen.run.session import Session
 from halfseen.settings import Settings
-from halfseen.trainer import Trainer
+from halfseen.training.trainer import Trainer
 
 EPOCHS = (0, 5, 20, 60, 150, 300)  # shown
 ROWS = {"net1": "Net 1", "ccn": "CCN"}  # predictor -> its row of the figure, top and bottom
@@ -38,48 +35,34 @@ class Frame:
     accuracy: dict[str, float]  # on the 2,000 test points
 
 
-class Camera(Recorder):
-    """Records as every run does, and films."""
+class Camera:
+    """A watcher that keeps a frame at the end of some epochs."""
 
-    def __init__(self, display: Display, folder: Path, film: Callable[[int], None]) -> None:
-        super().__init__(display, folder)
-        self.film = film
+    def __init__(self, trainer: Trainer, shown: tuple[int, ...], side: int) -> None:
+        self.trainer, self.shown, self.side, self.frames = trainer, shown, side, list[Frame]()
+        self.film(0)
+
+    def logged(self, row: dict[str, Any]) -> None: ...
+    def evaluated(self, row: dict[str, Any]) -> None: ...
 
     def at(self, step: int, steps: int, stage: str) -> None:
-        super().at(step, steps, stage)
         self.film(step)
 
-
-class Filmed(Session):
-    """A run that keeps a frame at the end of some epochs."""
-
-    def __init__(self, settings: Settings, out: Path, shown: tuple[int, ...], side: int) -> None:
-        self.shown, self.side, self.frames = shown, side, list[Frame]()
-        super().__init__("two-spirals", settings, out, resume=False)
-
-    def trainer(self, steps: int, folder: Path | None) -> Trainer:
-        made = super().trainer(steps, folder)
-        if folder is not None:  # the run itself, not the scratch run that times steps
-            self.filmed = made
-            made.watcher = Camera(self.display, folder, self.film)
-            self.film(0)
-        return made
-
     def film(self, step: int) -> None:
-        epoch, rest = divmod(step, self.filmed.plan.epoch_steps("unlabeled_pass"))
+        epoch, rest = divmod(step, self.trainer.plan.epoch_steps("unlabeled_pass"))
         if rest or epoch not in self.shown:
             return
-        judge, axis = self.filmed.judge, torch.linspace(-REACH, REACH, self.side)
+        judge, axis = self.trainer.judge, torch.linspace(-REACH, REACH, self.side)
         y, x = torch.meshgrid(axis, axis, indexing="ij")
         plane = torch.stack([x.flatten(), y.flatten()], 1)
         test_x, test_y = judge.parts["test"]
         regions: dict[str, NDArray[np.float32]] = {}
         accuracy: dict[str, float] = {}
-        for name, net in self.filmed.method.predictors().items():
+        for name, net in self.trainer.method.predictors().items():
             if name in ROWS:
                 regions[name] = second(judge.logits(net, plane)).view(self.side, self.side).numpy()
                 accuracy[name] = (judge.logits(net, test_x).argmax(1) == test_y).double().mean().item()
-        self.filmed.method.train()
+        self.trainer.method.train()
         self.frames.append(Frame(epoch, regions, accuracy))
 
 
@@ -115,12 +98,18 @@ def film(
         report=False,
         quiet=True,
     )
-    run = Filmed(settings, Path(out), shown, side)
+    cameras: list[Camera] = []
+
+    def camera(trainer: Trainer) -> Camera:
+        cameras.append(Camera(trainer, shown, side))
+        return cameras[0]
+
+    run = Session("two-spirals", settings, Path(out), watchers=[camera])
     run.run()
-    labelled = run.split.labelled
-    Folder(Path(out)).write("frames.json", [{"epoch": f.epoch, "accuracy": f.accuracy} for f in run.frames])
-    draw(Path(out) / "regions.html", run.frames, run.images.x[labelled], run.images.y[labelled], run.images.x)
-    return run.frames
+    frames, labelled = cameras[0].frames, run.split.labelled
+    Folder(Path(out)).write("frames.json", [{"epoch": f.epoch, "accuracy": f.accuracy} for f in frames])
+    draw(Path(out) / "regions.html", frames, run.images.x[labelled], run.images.y[labelled], run.images.x)
+    return frames
 
 
 def draw(path: Path, frames: list[Frame], labelled: Tensor, y: Tensor, points: Tensor) -> None:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from halfseen import checkpoint
+from halfseen.training import checkpoint
 from tests.contract.cases import case
 from tests.toy import make_trainer
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from halfseen import catalog, checkpoint
+from halfseen import methods
 from halfseen.method import Method
-from halfseen.trainer import part_of, phases
+from halfseen.training import checkpoint
+from halfseen.training.trainer import part_of, phases
 from tests.contract.cases import PICTURES, case
 from tests.toy import assert_same, make_trainer, stop_after
 
-METHODS = catalog.names()
+METHODS = methods.names()
 HERE = Path(__file__).parent
 
 
@@ -77,7 +78,7 @@ def test_it_learns(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_docstring_names_paper_and_equations(name: str) -> None:
     """(g)"""
-    doc = catalog.load(name).doc
+    doc = methods.load(name).doc
     assert len(doc.splitlines()[0]) < 130
     assert re.search(r"\d{4}|baseline", doc), "no paper"
     assert "=" in doc, "no equation"
@@ -156,5 +157,5 @@ def test_two_processes_are_one_on_pictures(two_processes: Path) -> None:
 
 def test_a_method_has_no_save_or_load_code() -> None:
     for name in METHODS:
-        assert "state_dict" not in catalog.load(name).source.read_text(), name
-        assert issubclass(catalog.load(name).method, Method)
+        assert "state_dict" not in methods.load(name).source.read_text(), name
+        assert issubclass(methods.load(name).method, Method)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from halfseen import distributed
+from halfseen.machine import distributed
 from tests.contract.cases import PICTURES, case
 from tests.toy import make_trainer
 

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from halfseen import checkpoint
 from halfseen.errors import UserError
 from halfseen.method import Clock, Plan
 from halfseen.methods.ccn import CCN, Config
@@ -21,6 +20,7 @@ from halfseen.parts.adversarial import virtual_adversarial
 from halfseen.parts.correction import Corrected, Correction
 from halfseen.parts.losses import cross_entropy, entropy, kl
 from halfseen.parts.mutual import read
+from halfseen.training import checkpoint
 from tests.equations.pair import MID, batch, descend, first, gradients, made, one_step, reaches, task
 from tests.toy import assert_same, make_trainer, stop_after
 

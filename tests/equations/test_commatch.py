@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from halfseen import checkpoint
 from halfseen.errors import UserError
 from halfseen.method import Clock
 from halfseen.nets import make_net
@@ -16,7 +15,8 @@ from halfseen.parts.forward import frozen_batchnorm, only_dropout
 from halfseen.parts.losses import cross_entropy, negative
 from halfseen.parts.mcdropout import mc_logits, mean_and_deviation
 from halfseen.parts.select import confident, negatives, positives
-from halfseen.trainer import Trainer
+from halfseen.training import checkpoint
+from halfseen.training.trainer import Trainer
 from tests.toy import assert_same, make_trainer, stop_after
 
 CLASSES = [2, 10, 100]

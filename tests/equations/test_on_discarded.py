@@ -12,7 +12,7 @@ from halfseen.method import Clock, Losses, Plan
 from halfseen.methods.dual_student import Config as DualConfig
 from halfseen.methods.dual_student import DualStudent
 from halfseen.methods.on_discarded import Config, OnDiscarded
-from halfseen.trainer import Trainer
+from halfseen.training.trainer import Trainer
 from tests.equations.tiny import batch, step, task
 from tests.toy import make_trainer
 

@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from halfseen import catalog, checkpoint
-from halfseen.config import with_settings
+from halfseen import methods
 from halfseen.errors import UserError
 from halfseen.method import Plan
 from halfseen.methods.r2d2 import COMPARE, theorem1_gap
 from halfseen.optim import schedule_of
+from halfseen.overrides import with_settings
 from halfseen.parts.losses import entropy
-from halfseen.trainer import Trainer
+from halfseen.training import checkpoint
+from halfseen.training.trainer import Trainer
 from tests.toy import assert_same, make_trainer, stop_after
 
 ALPHA, BETA = 0.1, 0.03
@@ -368,5 +369,5 @@ def test_resume_at_predictions_and_stage_boundaries(where: str, uninterrupted: T
 
 
 def test_settings_are_read_as_text() -> None:
-    config = with_settings(catalog.load("r2d2").config(), {"shares": "1,1,1,0", "drops": "1,0.1", "lc": "l2"}, "method")
+    config = with_settings(methods.load("r2d2").config(), {"shares": "1,1,1,0", "drops": "1,0.1", "lc": "l2"}, "method")
     assert (config.shares, config.drops, config.lc) == ((1, 1, 1, 0), (1, 0.1), "l2")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from halfseen.draws import Draws
 from halfseen.method import Batch, Clock, Losses, Method, Task
 from halfseen.nets.net import Net
-from halfseen.trainer import phases
+from halfseen.training.trainer import phases
 
 D = 6
 

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from halfseen import catalog
-from halfseen.trainer import Pace
+from halfseen import methods
+from halfseen.training.trainer import Pace
 from tests.contract.cases import PICTURES, SPECIAL, case
 from tests.toy import make_trainer
 
@@ -39,6 +39,6 @@ def trace(name: str) -> dict[str, list[dict[str, float]]]:
 
 
 def main() -> None:
-    for name in catalog.names():
+    for name in methods.names():
         (HERE / f"{name}.json").write_text(json.dumps(trace(name), indent=0) + "\n")
         print(name)

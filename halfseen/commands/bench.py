@@ -1,0 +1,87 @@
+"""`halfseen bench`: how fast a step, its parts and the views are here, as ratios of variants that ran in turn."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from halfseen.bench.costs import loading, memory, start_up
+from halfseen.bench.rows import (
+    QUICK,
+    Bench,
+    Row,
+    Sizes,
+    against_plain,
+    dropout_passes,
+    host_waits,
+    overhead,
+    throughput,
+    view_rates,
+)
+from halfseen.bench.show import Sections, machine, print_report
+from halfseen.errors import UserError
+from halfseen.machine.device import keep_large_blocks, pick_device
+from halfseen.machine.files import write_json
+
+__all__ = ["QUICK", "Sizes", "bench"]
+
+
+def bench(quick: bool, device: str, out: Path | None, sizes: Sizes | None = None) -> dict[str, Any]:
+    """Measure, print the table, write the figures to `out`, and return them."""
+    if out is not None:
+        check_place(out)
+    where = pick_device(device)
+    facts = machine(where)
+    if where.type == "cpu":
+        keep_large_blocks()
+    rows, shares = measure(where, sizes or (QUICK if quick else Sizes()))
+    print_report(Console(), facts, rows, shares)
+    figures = {"environment": facts, "quick": quick, "rows": [row.as_json() for row in rows], "shares": shares}
+    if out is not None:
+        write_json(out, figures)
+    return figures
+
+
+def check_place(out: Path) -> None:
+    """Found out now rather than after minutes of measuring."""
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; name a file for the figures")
+    try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"no folder for --out {out} can be made ({e.strerror or e}); choose another place") from e
+
+
+def measure(device: torch.device, sizes: Sizes) -> tuple[list[Row], dict[str, dict[str, float]]]:
+    """All rows, and for each network the share of each part in a step."""
+    rows: list[Row] = []
+    shares: dict[str, dict[str, float]] = {}
+    with Sections(6 if device.type == "cuda" else 8) as sections:
+        task = Bench(device, sizes, sections.tick)
+        sections.next("the plain loop")  # first, while this process holds little memory
+        rows += against_plain(task)
+        for case, target, rounds in ((sizes.wide, 1.10, sizes.rounds), (sizes.small, 1.5, sizes.small_rounds)):
+            sections.next(f"a step of {case.net}")
+            subject = task.subject(case)
+            rows.append(overhead(task, subject, target, rounds))
+            sections.tick("its parts")
+            shares[case.net] = subject.shares(rounds * task.times)
+            if device.type == "cuda":
+                rows.append(host_waits(task, subject))
+            del subject
+        sections.next("views")
+        rows += view_rates(task)
+        sections.next("dropout passes")
+        rows += dropout_passes(task)
+        if device.type == "cuda":
+            sections.next("precision and batch")
+            rows += throughput(task)
+        elif sizes.costs:
+            sections.next("decoding a folder")
+            rows += loading(sizes.files, sizes.starts, sections.tick)
+            sections.next("memory")
+            rows += memory(sizes.images, sections.tick)
+            sections.next("starting")
+            rows += start_up(sizes.starts, sections.tick)
+    return rows, shares

@@ -1,0 +1,1 @@
+"""Exactly what a method must not know: devices, processes, files, progress."""

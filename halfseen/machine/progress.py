@@ -1,0 +1,131 @@
+"""What a person sees while something runs: a live bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+NOT_NUMBERS = ("step", "stage", "seconds")  # of a log line: where it stands, not what it measured
+WIDE = 1000  # columns of an output that is no terminal: nothing is wrapped or cut there
+PATIENCE = 2.0  # seconds before anything is shown of a short count
+PLAIN_EVERY = 10.0  # seconds between plain lines
+
+
+def stderr() -> Console:
+    return Console(file=sys.stderr, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def stdout() -> Console:
+    """For results: on a terminal as wide as it is, elsewhere without a break in a line."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+
+
+def describe(row: dict[str, Any]) -> str:
+    """The numbers of a log line: loss terms first, then the shares that tell how the unlabelled images are used."""
+    shown = []
+    for key, value in row.items():
+        if key in NOT_NUMBERS or key.startswith("lr"):
+            continue
+        short = {"mask_rate": "used", "pseudo_accuracy": "right", "negative_error": "neg. wrong"}.get(key)
+        shown.append(f"{short} {value:.0%}" if short else f"{key} {value:.3g}")
+    return "  ".join(shown)
+
+
+def describe_evaluation(row: dict[str, Any]) -> str:
+    """The best validation accuracy of the predictors, or nothing where there is no validation part."""
+    val = {name: parts["val"]["accuracy"] for name, parts in row["predictors"].items() if "val" in parts}
+    return "val " + " ".join(f"{name} {a:.1%}" for name, a in val.items()) if val else ""
+
+
+class Display:
+    """The progress of one training run."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = stderr()
+        self.live = self.console.is_terminal and not quiet
+        self.quiet = quiet
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+        self.numbers, self.val = "", ""
+        self.last_line, self.first = time.monotonic(), (0, time.monotonic())
+
+    def start(self, done: int, steps: int) -> None:
+        self.first = (done, time.monotonic())
+        if self.live:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.completed}/{task.total}"),
+            )
+            more = (TimeRemainingColumn(), TextColumn("[dim]{task.fields[numbers]}[/dim]"))
+            self.bar = Progress(*columns, *more, console=self.console, transient=True, refresh_per_second=4)
+            self.task = self.bar.add_task("train", total=steps, completed=done, numbers="")
+            self.bar.start()
+
+    def stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def logged(self, row: dict[str, Any]) -> None:
+        self.numbers = describe(row)
+
+    def evaluated(self, row: dict[str, Any]) -> None:
+        self.val = describe_evaluation(row)
+
+    def at(self, step: int, steps: int, stage: str) -> None:
+        numbers = "  ".join(t for t in (self.numbers, self.val) if t)
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=step, description=stage, numbers=numbers)
+        elif not self.quiet and (time.monotonic() - self.last_line > PLAIN_EVERY or step == steps):
+            self.last_line = time.monotonic()
+            done, since = self.first
+            left = (steps - step) * (time.monotonic() - since) / max(1, step - done)
+            self.say(f"{stage} step {step}/{steps}  {clock(left)} left  {numbers}")
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            self.console.print(text, markup=False)
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+class Meter:
+    """How far a count of images has come: a bar on a terminal, a line now and then elsewhere, nothing when it is short."""
+
+    def __init__(self, doing: str, total: int, quiet: bool = False) -> None:
+        self.doing, self.total, self.quiet, self.done = doing, total, quiet, 0
+        self.console = stderr()
+        self.bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        self.start = time.monotonic()
+        self.next = self.start + PATIENCE
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def advance(self, number: int) -> None:
+        self.done += number
+        now = time.monotonic()
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=self.done)
+        elif self.quiet or now <= self.next:
+            return
+        elif self.console.is_terminal:
+            columns = TextColumn(self.doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+            self.bar = Progress(*columns, console=self.console, transient=True)
+            self.bar.add_task(self.doing, total=self.total, completed=self.done)
+            self.bar.start()
+        else:
+            self.next = now + PLAIN_EVERY
+            left = (now - self.start) / max(1, self.done) * (self.total - self.done)
+            print(f"{self.doing}: {self.done:,} of {self.total:,} images, {clock(left)} left", file=sys.stderr)

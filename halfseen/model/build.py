@@ -1,0 +1,98 @@
+"""A method put together from plain facts: the same way for training and for loading a model that was trained."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from halfseen.augment import make_policy
+from halfseen.data import ImageSet, Split
+from halfseen.draws import Draws
+from halfseen.method import Method, Task, View
+from halfseen.methods import Entry
+from halfseen.model.facts import Facts
+from halfseen.nets import describe_options, make_net
+from halfseen.nets.net import Net
+from halfseen.parts.synced_norm import with_synced_norms
+
+REFERENCE_ROWS = 256
+COMPILED_FORMS = 64  # a network meets several batch sizes, modes and kinds of batch norm; torch would give up after 8
+
+
+def reference_rows(images: ImageSet, split: Split) -> Tensor | None:
+    """Of feature vectors, the rows that the `vector` policy swaps features with; pictures need none."""
+    ids = split.unlabelled if len(split.unlabelled) else split.labelled
+    return None if images.is_images else images.x[ids[:REFERENCE_ROWS]]
+
+
+def views(facts: Facts, device: torch.device, draws: Draws, reference: Tensor | None = None) -> Callable[[str], View]:
+    """Views by the name of their policy."""
+    mean, std = (torch.tensor(v, device=device) for v in (facts.mean, facts.std))
+    if facts.zca and facts.whitening is None:
+        raise ValueError("images were whitened, and the whitening was not given")
+    whitening = None if facts.whitening is None else facts.whitening.to(device)
+    rows = None if reference is None else reference.to(device)
+
+    def view(name: str) -> View:
+        return make_policy(
+            name,
+            shape=facts.shape,
+            flip=facts.flip,
+            mean=mean,
+            std=std,
+            draws=draws,
+            reference=rows,
+            per_image=facts.per_image,
+            whitening=whitening,
+        )
+
+    return view
+
+
+def build(
+    entry: Entry,
+    config: Any,
+    facts: Facts,
+    *,
+    net: str | Callable[..., nn.Module],
+    net_options: dict[str, Any],
+    policies: tuple[str, str],
+    device: torch.device,
+    draws: Draws,
+    compiled: bool = False,
+    reference: Tensor | None = None,
+) -> Method[Any]:
+    """A fresh method on the device. Its networks start from torch's random state, so seed that first."""
+
+    def fresh(prefer: Mapping[str, Any] = MappingProxyType({}), **needed: Any) -> Net:
+        known = {name for name, _ in describe_options(net)}
+        wanted = {k: v for k, v in prefer.items() if k in known}
+        options = {**wanted, **needed, **net_options}
+        made = make_net(net, classes=len(facts.classes), shape=facts.shape, **options)
+        if draws.world > 1:
+            with_synced_norms(made)
+        made.to(device)
+        if len(facts.shape) == 3:
+            made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's annotations
+        if compiled:
+            torch._dynamo.config.recompile_limit = COMPILED_FORMS
+            made.compile(dynamic=False)
+        return made
+
+    view = views(facts, device, draws, reference)
+    task = Task(
+        classes=len(facts.classes),
+        shape=facts.shape,
+        samples=facts.samples,
+        labelled=facts.labelled,
+        unlabelled=facts.unlabelled,
+        make_net=fresh,
+        view=view,
+        draws=draws,
+        weak=view(policies[0]),
+        strong=view(policies[1]),
+    )
+    method: Method[Any] = entry.method(config, task)
+    return method.to(device)

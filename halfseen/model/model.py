@@ -1,0 +1,123 @@
+"""A trained model on disk: weights in safetensors, everything else in one json file; and what it predicts."""
+
+import json
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from halfseen.augment import Whitening
+from halfseen.draws import Draws
+from halfseen.errors import UserError
+from halfseen.machine.files import write_bytes, write_json
+from halfseen.method import View
+from halfseen.model.blueprint import Blueprint
+from halfseen.model.build import views
+from halfseen.model.facts import Facts
+from halfseen.training.judge import logits_of
+
+FORMAT = 1
+WHITENING_PREFIX = "whitening."  # what its tensors are called beside the weights
+
+
+class Model:
+    """A classifier for raw images like those that it was trained on: the network of a run, or an ONNX file."""
+
+    def __init__(
+        self, net: nn.Module, facts: Facts, about: dict[str, Any], device: torch.device, clean: View | None = None
+    ) -> None:
+        """clean: what makes of raw rows what the net takes (default: the normalisation of the run)."""
+        self.net, self.facts, self.about, self.device = net.eval(), facts, about, device
+        self.clean = clean or views(facts, device, Draws.seeded(0, device))("none")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.facts.classes
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """[n, K] for raw uint8 images [n, c, h, w] of the training size, or feature vectors [n, d]."""
+        if tuple(x.shape[1:]) != self.facts.shape:
+            raise UserError(
+                f"the model wants images of shape {self.facts.shape}, not {tuple(x.shape[1:])}; resize them"
+            )
+        if len(x) == 0:
+            return torch.empty(0, len(self.classes))
+        return logits_of(self.net, x, self.clean, self.device).softmax(1)
+
+    def predict(self, images: Any) -> NDArray[np.str_]:
+        """The names of the most probable classes [n], one for each image; `predict_proba` says what images may be."""
+        P = self.predict_proba(images)
+        names: NDArray[np.str_] = np.array(self.classes)[P.argmax(1)]
+        return names
+
+    def predict_proba(self, images: Any) -> NDArray[np.float32]:
+        """[n, K] in the order of `classes`, of images of any size, resized by the rule of the run.
+
+        images: a path, a folder (its images in natural order: `paths` names them) or an .npz file; an array or tensor
+        [n, h, w], [n, h, w, c] or [n, c, h, w] of bytes, or of floats in [0, 1]; a picture of Pillow's; or a list of
+        paths, pictures and arrays of single images. For a model of feature vectors: numbers [n, d], or an .npz file.
+        What cannot be read is an error, so that there is a row for each image.
+        """
+        from halfseen.data.inputs import given
+
+        found = [self.probabilities(x) for x in given(images, self.facts.shape)]
+        return np.asarray(torch.cat(found).numpy(), dtype=np.float32)
+
+    def paths(self, folder: Path | str) -> list[Path]:
+        """The images in a folder and below it, in the order in which `predict` takes them."""
+        from halfseen.data.inputs import LeftOut, files
+
+        root, names = files(Path(os.path.expanduser(folder)), LeftOut())
+        return [root / name for name in names]
+
+
+def save_model(folder: Path, net: nn.Module, about: dict[str, Any], facts: Facts) -> None:
+    """Write `model.safetensors` and `model.json` into the folder."""
+    from safetensors.torch import save as to_bytes
+
+    weights = {k: v.detach().cpu().contiguous().clone() for k, v in net.state_dict().items()}
+    if facts.whitening is not None:
+        weights |= {WHITENING_PREFIX + k: v for k, v in facts.whitening.tensors().items()}
+    write_bytes(folder / "model.safetensors", to_bytes(weights))
+    write_json(folder / "model.json", {"format": FORMAT, **about, "facts": facts.as_json()})
+
+
+def load_run(path: Path, place: torch.device) -> Model:
+    """The model of a run folder, or of its `model/` folder."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_bytes
+
+    folder = path / "model" if (path / "model").is_dir() else path
+    if not (folder / "model.json").is_file():
+        begun = (path / "config.json").is_file()
+        hint = "the run has not finished; go on with --resume" if begun else "name a run folder or an .onnx file"
+        raise UserError(f"{path} holds no model: {hint}")
+    try:
+        about = json.loads((folder / "model.json").read_text())
+        facts = read_facts(about["facts"])
+        weights = from_bytes((folder / "model.safetensors").read_bytes())
+        if facts.zca:
+            stored = {k: weights.pop(WHITENING_PREFIX + k) for k in ("mean", "matrix")}
+            facts = replace(facts, whitening=Whitening.of(stored, math.prod(facts.shape)))
+        own_file = folder.parent / "method.py"
+        blueprint = Blueprint.from_json(about, str(own_file))
+        method = blueprint.build(facts, place, Draws.seeded(0, place))
+        net = method.predictors()[about["predictor"]]
+        net.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, SafetensorError) as e:
+        raise UserError(f"the model in {folder} is damaged or of another version ({e}); export the run again") from e
+    return Model(net, facts, about, place)
+
+
+def read_facts(stored: Any) -> Facts:
+    """What is wrong with the facts is wrong with the file that they stand in."""
+    try:
+        return Facts.from_json(stored)
+    except UserError as e:
+        raise ValueError(str(e)) from e

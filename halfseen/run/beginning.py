@@ -1,0 +1,130 @@
+"""What a run began with, written down and read again; and its images."""
+
+import shlex
+import typing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from halfseen.augment import Whitening
+from halfseen.data import ImageSet, Split, open_data
+from halfseen.errors import UserError
+from halfseen.machine.environment import environment
+from halfseen.methods import Entry
+from halfseen.model.facts import Facts
+from halfseen.model.model import Model
+from halfseen.overrides import check
+from halfseen.run.folder import WHITENING_FILE, Folder
+from halfseen.settings import Settings
+
+NEEDED = {"data": str, "settings": dict, "steps": int, "passes_per_step": float, "fingerprint": str}
+
+
+def began_with(folder: Folder) -> tuple[dict[str, Any], Settings]:
+    """What config.json says of the beginning, if it says all that a resumed run needs."""
+    config = folder.read("config.json")
+    try:
+        for key, kind in NEEDED.items():
+            check(config[key], kind, key)
+        settings = Settings.from_json(config["settings"])
+        for name, kind in typing.get_type_hints(Settings).items():
+            check(getattr(settings, name), kind, name)
+    except (KeyError, TypeError, AttributeError, UserError) as e:
+        raise UserError(
+            f"{folder.path / 'config.json'} is damaged or of another version ({e}); restore the file, or start again in "
+            "another folder"
+        ) from e
+    return config, settings
+
+
+def open_images(data: Any, s: Settings) -> ImageSet:
+    """The images of a run."""
+    if isinstance(data, ImageSet):
+        return data
+    return open_data(
+        data,
+        root=s.root,
+        size=s.size,
+        channels=s.channels,
+        flip=s.flip,
+        on_bad_image=s.on_bad_image,
+        progress=not s.quiet,
+    )
+
+
+def open_own(config: dict[str, Any], root: Path | None, model: Model) -> ImageSet:
+    """The data that the run was trained on, opened as then, so that its cache of decoded images is found."""
+    if config.get("from_python"):
+        raise UserError("the data of this run came from a Python program and are in no file; name images with --data")
+    began = Settings.from_json(config["settings"])
+    root = root or began.root
+    try:
+        images = open_data(
+            config["data"],
+            root=root,
+            size=began.size,
+            channels=began.channels,
+            flip=began.flip,
+            on_bad_image=began.on_bad_image,
+        )
+    except UserError as e:
+        raise UserError(f"the data of this run could not be opened again: {e}; name images with --data") from e
+    return images if images.shape == model.facts.shape else open_other(config["data"], root, model)
+
+
+def open_other(data: str, root: Path | None, model: Model) -> ImageSet:
+    """Other data, at the size and with the channels that the model wants."""
+    shape = model.facts.shape
+    wanted: dict[str, Any] = {"size": shape[1:], "channels": shape[0]} if len(shape) == 3 else {}
+    images = open_data(data, root=root, **wanted)
+    if images.shape != shape:
+        kinds = [("pictures" if len(s) == 3 else "vectors") + f" of shape {s}" for s in (shape, images.shape)]
+        raise UserError(f"the model was trained on {kinds[0]}, and {data} holds {kinds[1]}; choose other data")
+    return images
+
+
+def need_data(folder: Folder, data: Any) -> None:
+    """A run on what a Python program had in hand goes on only with the same."""
+    if data is None or isinstance(data, str | Path):
+        raise UserError(
+            f"{folder.path} was trained on data from a Python program, which are in no file: give them again, "
+            f"{how_to_go_on(folder, from_python=True)}"
+        )
+
+
+def need_same(folder: Folder, images: ImageSet, name: str) -> None:
+    """The images and labels must be those that the run began with."""
+    if folder.read("config.json")["fingerprint"] != images.fingerprint():
+        raise UserError(
+            f"the images or labels of {name} have changed since {folder.path} began, so it cannot go on; "
+            "put them back, or start anew with another --out"
+        )
+
+
+def how_to_go_on(folder: Folder, from_python: bool) -> str:
+    """What continues a run."""
+    if from_python:
+        return f"halfseen.train(<the same data>, out={str(folder.path)!r}, resume=True)"
+    return shlex.join(["halfseen", "train", "--out", str(folder.path), "--resume"])
+
+
+def stored_whitening(folder: Folder, d: int) -> Whitening:
+    """What the run began with, for images of d values."""
+    stored = folder.read_arrays(WHITENING_FILE, "restore the file, or start again in another folder")
+    try:
+        return Whitening.of(stored, d)
+    except (KeyError, TypeError, ValueError) as e:
+        raise UserError(f"{folder.path / WHITENING_FILE} is damaged ({e}); restore the file or run again") from e
+
+
+def describe(
+    folder: Folder, config: dict[str, Any], split: Split, facts: Facts, entry: Entry, device: torch.device
+) -> None:
+    """Write down what is about to happen."""
+    folder.write("environment.json", environment(device))
+    folder.write("split.json", split.as_json())
+    if facts.whitening is not None:
+        folder.write_arrays(WHITENING_FILE, {k: v.numpy() for k, v in facts.whitening.tensors().items()})
+    folder.copy_source(entry.source)
+    folder.write("config.json", config)  # last: with it, the run can be resumed

@@ -1,0 +1,273 @@
+"""One run from settings to metrics: open the data, draw the labels, train, score, export.
+
+Its pieces are put together in the order in which mistakes are cheapest to find.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from halfseen.augment.whitening import LARGEST, Whitening
+from halfseen.data import ImageSet, Split, choose_split
+from halfseen.draws import Draws
+from halfseen.errors import Stopped, UserError, quoted
+from halfseen.machine import distributed
+from halfseen.machine.device import keep_large_blocks, pick_device
+from halfseen.machine.progress import Display
+from halfseen.method import Method, Plan
+from halfseen.model.blueprint import Blueprint
+from halfseen.model.build import reference_rows, views
+from halfseen.model.facts import Facts
+from halfseen.run.beginning import describe, how_to_go_on, need_same, open_images, stored_whitening
+from halfseen.run.budget import SCRATCH_STEPS, length_of, passes_per_step
+from halfseen.run.folder import Folder, fresh_place
+from halfseen.run.outcome import conclude, headline_of
+from halfseen.run.recorder import Everyone, Recorder, need_tensorboard
+from halfseen.run.resume import load_last
+from halfseen.settings import Settings
+from halfseen.training.judge import Judge, scored_parts
+from halfseen.training.loader import Loader
+from halfseen.training.trainer import Pace, Trainer, Watcher
+
+NEW = Path("runs")  # as `out`: a new folder under it, named after the data, the method and the hour
+SHOWN = 3  # of the files left out, in the announcement
+
+SplitRule = Callable[[ImageSet, type[Method[Any]], Settings], Split]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run leaves."""
+
+    folder: Path
+    metrics: dict[str, Any] = field(repr=False)
+
+
+def draw_split(images: ImageSet, method: type[Method[Any]], s: Settings) -> Split:
+    """Which labels are seen, as the settings say it."""
+    return choose_split(
+        images.y,
+        images.given,
+        num_labels=s.num_labels,
+        labels_per_class=s.labels_per_class,
+        balanced=s.balanced,
+        seed=s.split_seed,
+        val=s.val_value(),
+        val_folds=s.val_folds,
+        val_fold=s.val_fold,
+        extra_val_per_class=s.extra_val_per_class,
+        classes=images.classes,
+        # the labelled images of another domain are no examples of this one
+        include_labelled_in_unlabelled=method.labelled_in_unlabelled and not images.two_domains,
+        need_unlabelled=method.needs_unlabelled,
+    )
+
+
+class Session:
+    """One run. Final: the rule of the split, the folder (or none) and who else watches are handed in."""
+
+    def __init__(
+        self,
+        data: Any,
+        settings: Settings,
+        out: Path | None,
+        began: Folder | None = None,
+        *,
+        go_on: str | None = None,
+        split: SplitRule = draw_split,
+        watchers: Sequence[Callable[[Trainer], Watcher]] = (),
+    ) -> None:
+        """out: the folder to make, NEW, or None for a run that leaves no file. began: of the run that goes on."""
+        self.settings, self.command, self.watchers = settings, go_on, watchers
+        self.display = Display(settings.quiet or distributed.outside_rank() > 0)
+        if settings.tensorboard:
+            need_tensorboard()
+        self.device = pick_device(settings.device)
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        distributed.start(self.device)
+        if self.device.type == "cpu":
+            keep_large_blocks()
+        blueprint = Blueprint.from_settings(settings)
+        self.method = blueprint.entry.method
+        self.images = open_images(data, settings)
+        self.from_python = not isinstance(data, str | Path)
+        self.data_name = self.images.name if self.from_python else str(data)
+        self.blueprint = blueprint.fitted(self.images.shape)
+        self.began = began
+        self.split = self.same_split(began) if began else split(self.images, self.method, settings)
+        self.facts = Facts.of(self.images, self.split, settings.per_image, self.whitening() if settings.zca else None)
+        rows = self.method.batch
+        self.batch = (settings.batch or rows[0], settings.unlabelled_batch or rows[1])
+        for name, n in zip(("--batch", "--unlabelled-batch"), self.batch, strict=True):
+            if n % distributed.world():
+                raise UserError(
+                    f"{name} {n} cannot be shared by {distributed.world()} processes; use a multiple of them"
+                )
+        self.folder: Folder | None = began
+        self.scratch: Trainer | None = None
+        if began is not None:
+            self.passes: float = began.read("config.json")["passes_per_step"]
+            return
+        self.scratch = self.trainer(SCRATCH_STEPS, None)  # a wrong net, view or setting shows here, before any file
+        self.passes = passes_per_step(self.scratch)  # also shows a mistake that only a step makes
+        if out is not None:
+            self.folder = self.new_folder(out)
+
+    def new_folder(self, out: Path) -> Folder:
+        """Made by the first process; the others are told its name."""
+        made = ""
+        if distributed.rank() == 0:
+            place = fresh_place(NEW, self.data_name, self.settings.method) if out is NEW else out
+            made = str(Folder.create(place).path)
+        return Folder(Path(distributed.gather_objects(made)[0]))
+
+    def same_split(self, folder: Folder) -> Split:
+        """The split that the run began with, if its images are still what they were."""
+        need_same(folder, self.images, self.data_name)
+        return Split.from_json(folder.read("split.json")).checked(self.images.y)
+
+    def whitening(self) -> Whitening:
+        """Of all images that the run learns from; a run that goes on keeps what it began with."""
+        d = math.prod(self.images.shape)
+        if not self.images.is_images or d > LARGEST:
+            raise UserError(
+                f"--zca is for images of at most {LARGEST} values (36 x 36 in colour), and here are "
+                f"{'images' if self.images.is_images else 'vectors'} of {d}; leave it out, or give a smaller --size"
+            )
+        if self.began is not None:
+            return stored_whitening(self.began, d)
+        ids = torch.unique(torch.cat([self.split.labelled, self.split.unlabelled]))
+        self.display.say(f"ZCA: {d} x {d} covariances of {len(ids)} images, once")
+        return Whitening.fit(self.images.x, ids, self.device)
+
+    def trainer(self, steps: int, folder: Folder | None) -> Trainer:
+        s, rank, world = self.settings, distributed.rank(), distributed.world()
+        torch.manual_seed(s.seed)
+        draws = Draws.seeded(s.seed, self.device, rank, world)
+        method = self.blueprint.build(
+            self.facts, self.device, draws, compiled=s.compile, reference=reference_rows(self.images, self.split)
+        )
+        torch.manual_seed(s.seed * 4099 + rank)  # dropout: processes hold different rows
+        clean = views(self.facts, self.device, draws)("none")
+        return Trainer(
+            method,
+            self.plan(steps),
+            Loader(self.images, self.split, self.device, rank, world),
+            self.images.y,
+            draws,
+            Judge(scored_parts(self.images, self.split), clean, self.device, s.test_curve),
+            seed=s.seed,
+            pace=Pace(s.log_every, s.eval_every, s.save_every),
+            watcher=Recorder(self.display, folder, s.tensorboard),
+            folder=folder.path if folder else None,
+            bf16=s.precision == "bf16" or (s.precision == "auto" and self.device.type == "cuda"),
+        )
+
+    def plan(self, steps: int) -> Plan:
+        return Plan(steps, len(self.split.labelled), len(self.split.unlabelled), self.batch)
+
+    # ---- the run ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Result:
+        """Train, score, save the model; the folder holds all of it."""
+        trainer = self.train()
+        assert self.folder is not None
+        metrics = conclude(trainer, self.folder, self.about(trainer), self.facts, self.images, self.split)
+        self.display.say(headline_of(metrics))
+        return Result(self.folder.path, metrics)
+
+    def train(self) -> Trainer:
+        """From the beginning, or from the last checkpoint, to the last step."""
+        trainer = self.resumed(self.began) if self.began else self.begun()
+        if self.watchers:
+            trainer.watcher = Everyone(trainer.watcher, *(make(trainer) for make in self.watchers))
+        self.announce(trainer)
+        self.display.start(trainer.total, trainer.total_steps)
+        try:
+            trainer.run()
+        except Stopped as stop:
+            self.display.stop()
+            if self.folder is not None and distributed.rank() == 0:
+                how = self.command or how_to_go_on(self.folder, self.from_python)
+                print(f"Stopped at step {stop.step} of {stop.steps}, all is saved. Go on with: {how}", flush=True)
+            raise
+        finally:
+            self.display.stop()
+        return trainer
+
+    def resumed(self, folder: Folder) -> Trainer:
+        trainer = self.trainer(folder.read("config.json")["steps"], folder)
+        load_last(trainer, folder, f"{self.settings.method} on {self.blueprint.net}", self.display)
+        if distributed.rank() == 0:
+            folder.forget_after(trainer.total)
+        return trainer
+
+    def begun(self) -> Trainer:
+        assert self.scratch is not None
+        steps, said = length_of(self.settings, self.scratch, self.plan(1), self.passes, self.method.epoch)
+        if said:
+            self.display.say(said)
+        self.scratch = None  # its memory is needed
+        trainer = self.trainer(steps, self.folder)
+        if self.folder is not None and distributed.rank() == 0:
+            try:
+                describe(self.folder, self.beginning(steps), self.split, self.facts, self.blueprint.entry, self.device)
+            except BaseException:
+                self.folder.abandon()
+                raise
+        return trainer
+
+    def beginning(self, steps: int) -> dict[str, Any]:
+        """What is about to happen, as config.json says it."""
+        made = self.blueprint.as_json()
+        return {
+            "data": self.data_name,
+            "from_python": self.from_python,
+            "settings": self.settings.as_json(),
+            "steps": steps,
+            "passes_per_step": self.passes,
+            "net": made["net"],
+            "net_options": made["net_options"],
+            "method": made["method_settings"],
+            "policies": list(self.blueprint.policies),
+            "batch": list(self.batch),
+            "processes": distributed.world(),
+            "fingerprint": self.images.fingerprint(),
+            "facts": self.facts.as_json(),
+            "note": self.images.note,
+            "skipped": [list(s) for s in self.images.skipped],
+        }
+
+    def about(self, trainer: Trainer) -> dict[str, Any]:
+        """How to build the model again, as its json file says it."""
+        return {
+            **self.blueprint.as_json(),
+            "data": self.data_name,
+            "steps": trainer.total_steps,
+            "passes": round(self.passes * trainer.total_steps),
+            "seed": self.settings.seed,
+        }
+
+    def announce(self, trainer: Trainer) -> None:
+        split, images, what = self.split, self.images, f"{self.settings.method} on {self.blueprint.net}"
+        if self.folder is None:
+            self.display.say(f"{what}, {trainer.total_steps} steps, without a run folder")
+            return
+        seen = f"{len(split.labelled)} labelled, {len(split.unlabelled)} unlabelled, {len(split.val)} validation"
+        start = f" from step {trainer.total}" if trainer.total else ""
+        self.display.say(f"{self.data_name}: {seen} images of {images.num_classes} classes; {images.note}".rstrip("; "))
+        self.display.say(f"{what}, {trainer.total_steps} steps{start}, in {self.folder.path}")
+        if self.method.needs_unlabelled and len(split.labelled) + len(split.val) == len(images.y):
+            self.display.say(
+                "every image shows its label, so there is nothing to learn beside the labels: hide some with "
+                "--labels-per-class or --num-labels, or use the method supervised"
+            )
+        if images.skipped:
+            first = "; ".join(f"{quoted(path)[1:-1]} ({why})" for path, why in images.skipped[:SHOWN])
+            more = f"; all of them are in {self.folder.path / 'config.json'}" if len(images.skipped) > SHOWN else ""
+            self.display.say(f"{len(images.skipped)} files were left out: {first}{more}")

@@ -1,0 +1,1 @@
+"""The loop, which knows no method's name."""
