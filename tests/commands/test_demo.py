@@ -117,7 +117,7 @@ def test_interrupted_demo_says_how_to_go_on_and_does(tmp_path, done):
         "module.recipe = short\n"
         "cli.main(['demo', '--out', sys.argv[1]])\n"
     )
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     found = subprocess.run(
         [sys.executable, "-c", program, str(out)], cwd=root, capture_output=True, text=True, timeout=600
     )

@@ -14,7 +14,7 @@ from halfseen.method import Losses, Plan, Unlabelled
 from halfseen.trainer import NotFiniteError, Pace, Stopped, Tally, Trainer, part_of
 from tests.toy import assert_same, make_trainer, stop_after
 
-TWO_STAGES = str(Path(__file__).parent / "methods" / "two_stages.py")
+TWO_STAGES = str(Path(__file__).parents[1] / "methods" / "two_stages.py")
 
 
 def toy(**more) -> Trainer:

@@ -17,7 +17,7 @@ from halfseen.errors import UserError
 from halfseen.methods import supervised
 from halfseen.model import Model, flat, load_model, save_model, tuples
 from halfseen.predict import predict
-from tests.test_predict import make_run, rows_of
+from tests.commands.test_predict import make_run, rows_of
 
 CLASSES = ("rot", "grün", "blue sky")
 

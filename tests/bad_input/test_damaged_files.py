@@ -33,7 +33,7 @@ from halfseen.errors import UserError
 from halfseen.model import load_model
 from halfseen.resume import began_with
 from halfseen.run import Folder
-from tests.test_data_images import bomb
+from tests.data.test_images import bomb
 
 MANY = settings(
     max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

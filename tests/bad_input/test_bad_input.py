@@ -31,8 +31,8 @@ from halfseen.data import arrays, cache, decoder, images, open_data
 from halfseen.data.tables import read_labels
 from halfseen.errors import UserError
 from halfseen.settings import Settings
-from tests.commands import Ended, alone  # noqa: F401  # a fixture for every test here
-from tests.test_data_images import bomb
+from tests.data.test_images import bomb
+from tests.shell import Ended, alone  # noqa: F401  # a fixture for every test here
 
 QUICK = ["--net", "small", "--threads", "1", "--batch", "4", "--unlabelled-batch", "4", "--no-report"]
 RUN = [*QUICK, "--steps", "3", "--eval-every", "1", "--save-every", "1e-9"]  # a checkpoint after every step
