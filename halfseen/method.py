@@ -129,7 +129,7 @@ class Plan:
     batch: tuple[int, int]  # labelled and unlabelled rows of the whole batch
 
     def epoch_steps(self, epoch: Epoch, selected: int | None = None) -> int:
-        """Optimiser steps in one epoch of the given meaning (spec 0.5)."""
+        """Optimiser steps in one epoch of the given meaning."""
         if isinstance(epoch, int):
             return max(1, epoch)
         rows_l, rows_u = self.batch

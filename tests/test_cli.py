@@ -18,8 +18,8 @@ import torch
 
 from halfseen.cli import COMMANDS, main
 from halfseen.machine.progress import Display
-from tests.commands import Ended, alone  # noqa: F401  # a fixture for every test here
 from tests.shared import unpacked
+from tests.shell import Ended, alone  # noqa: F401  # a fixture for every test here
 
 TINY = ["--net", "small", "--threads", "1", "--batch", "8", "--unlabelled-batch", "16", "--no-report"]
 # 8x8 digits with a validation part, so that there is a best checkpoint too

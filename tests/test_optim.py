@@ -1,4 +1,4 @@
-"""Schedules against the spec's formulas, and which parameters decay."""
+"""Schedules against their formulas, and which parameters decay."""
 
 import math
 

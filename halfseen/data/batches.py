@@ -50,7 +50,7 @@ class Stream:
 
 
 class MixedStream:
-    """Labelled and unlabelled images shuffled together (spec 0.5, mixed_pass): only the sum of the parts is fixed."""
+    """Labelled and unlabelled images shuffled together (a mixed_pass): only the sum of the parts is fixed."""
 
     def __init__(self, labelled: Tensor, unlabelled: Tensor, batch: int, seed: int, whole_laps: bool = True) -> None:
         self.ids = torch.cat([labelled, unlabelled])

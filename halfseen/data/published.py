@@ -35,7 +35,7 @@ class Published:
     fetched: int = 0  # which of the ways to have it lies there
     # sha256 of the decoded pixels [N, h, w(, c)] and the labels, all uint8, of each part of NAME.npz, with the note
     pixels: tuple[tuple[str, str, str], ...] = ()
-    mean: tuple[float, ...] = ()  # of spec 0.3; empty = measured on the training images
+    mean: tuple[float, ...] = ()  # as the papers' releases have it; empty = measured on the training images
     std: tuple[float, ...] = ()
     flip: bool = False
 

@@ -19,7 +19,7 @@ TEST_SEED = 20_000  # added to the seed of a toy's training part: its test part 
 def two_spirals(
     per_class: int = 1000, turns: float = 1.5, sd: float = 0.02, radius: float = 1.0, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Two interleaved arms (spec 2.7), the second being the first turned by half a turn: x [2n, 2], y [2n]."""
+    """Two interleaved arms, the second being the first turned by half a turn: x [2n, 2], y [2n]."""
     generator = torch.Generator().manual_seed(seed)
     t = torch.rand(
         2, per_class, generator=generator

@@ -75,7 +75,7 @@ def film(
 ) -> list[Frame]:
     """Train CCN on the spirals in the run folder `out`, to the last epoch of `shown`; the figure is `out`/regions.html.
 
-    vat = False is the spec's `toy_vat: false`. side: points of the plane along an edge.
+    vat = False leaves the adversarial term out. side: points of the plane along an edge.
     """
     if list(shown) != sorted(set(shown)) or not shown or shown[-1] < 1:
         raise UserError(f"shown={shown}: name the epochs to show in rising order, as in (0, 20, 300)")

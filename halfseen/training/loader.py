@@ -45,7 +45,7 @@ class Loader:
         return (rows.pin_memory() if self.pin else rows).to(self.device, non_blocking=True)
 
     def streams(self, plan: Plan, epoch: Epoch, seed: int, selected: Tensor | None) -> Streams:
-        """The order of the images in a stage whose epoch has this meaning (spec 0.5)."""
+        """The order of the images in a stage whose epoch has this meaning."""
         rows_l, rows_u = plan.batch
         others = self.unlabelled if selected is None else selected
         if epoch == "mixed_pass":

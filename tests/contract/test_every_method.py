@@ -1,4 +1,4 @@
-"""What every method must keep, found by listing halfseen/methods; see design.md, section 7."""
+"""What every method must keep, found by listing halfseen/methods."""
 
 import math
 import re

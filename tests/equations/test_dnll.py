@@ -59,7 +59,7 @@ def test_sequential_draws_have_the_enumerated_inclusion_probabilities(R: list[fl
     for k, p in zip(others, expected, strict=True):
         assert near(Y[:, k], p)
     if R is not None and m == 2:
-        assert expected[0] == pytest.approx(0.716, abs=5e-4)  # the spec's example: .8 would be in proportion
+        assert expected[0] == pytest.approx(0.716, abs=5e-4)  # R = .4 .3 .2 .1, m = 2: .8 would be in proportion
 
 
 @pytest.mark.parametrize(

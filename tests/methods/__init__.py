@@ -1,0 +1,1 @@
+"""Methods by name and by file, and a method that is for tests alone."""

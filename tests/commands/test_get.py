@@ -24,7 +24,7 @@ from halfseen.data import open_data
 from halfseen.data.fetch import Patience
 from halfseen.data.published import PUBLISHED
 from halfseen.errors import UserError
-from tests.test_data_named import cifar_batches, idx, pictures
+from tests.data.test_named import cifar_batches, idx, pictures
 
 BODY = random.Random(0).randbytes(300_000)
 HALF = 150_000

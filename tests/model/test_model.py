@@ -19,7 +19,7 @@ from halfseen.methods import supervised
 from halfseen.model import load_model
 from halfseen.model.model import Model, save_model
 from halfseen.overrides import flat, tuples
-from tests.test_predict import make_run, rows_of
+from tests.commands.test_predict import make_run, rows_of
 
 CLASSES = ("rot", "grün", "blue sky")
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from halfseen.data import choose_split, images, open_data, pool
 from halfseen.errors import UserError
+from tests.data.test_images import bomb
 from tests.shared import unpacked
-from tests.test_data_images import bomb
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from halfseen.augment.chain import GEOMETRIC, ID, OPS, apply_chain, matrices
 from halfseen.augment.colour import KERNELS, TABLES
 from halfseen.augment.geometry import Pending, settle, warp
 
-SHARED = Path(os.environ.get("HALFSEEN_SHARED", Path(__file__).parents[2] / "shared" / "data"))
+SHARED = Path(os.environ.get("HALFSEEN_SHARED", Path(__file__).parents[3] / "shared" / "data"))
 AMOUNTS = {
     "identity": [0.0],
     "rotate": [-30.0, -17.3, -3.0, 0.0, 6.0, 12.5, 30.0, 45.0],

@@ -14,7 +14,7 @@ from halfseen.training import checkpoint
 from halfseen.training.trainer import Pace, Tally, Trainer, part_of
 from tests.toy import assert_same, make_trainer, stop_after
 
-TWO_STAGES = str(Path(__file__).parent / "methods" / "two_stages.py")
+TWO_STAGES = str(Path(__file__).parents[1] / "methods" / "two_stages.py")
 
 
 def toy(**more) -> Trainer:

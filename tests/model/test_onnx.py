@@ -264,7 +264,7 @@ def test_the_same_csv_as_from_the_run(run: Path, file: Path, pictures: Path, tmp
 
 
 def test_the_example_without_halfseen(file: Path, pictures: Path) -> None:
-    page = (Path(__file__).parents[1] / "docs" / "export.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
     example = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
     assert "halfseen." not in example.replace('"halfseen.', "")  # it takes the metadata, and not the package
     model = load_model(file)

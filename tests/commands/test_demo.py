@@ -105,7 +105,7 @@ def test_interrupted_demo_says_how_to_go_on_and_does(tmp_path, done):
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from halfseen.training.trainer import Trainer\n"
-        "from tests.test_demo import demo, short\n"
+        "from tests.commands.test_demo import demo, short\n"
         "step = Trainer.train_step\n"
         "def stopping(self, *rest):\n"
         "    step(self, *rest)\n"
@@ -117,7 +117,7 @@ def test_interrupted_demo_says_how_to_go_on_and_does(tmp_path, done):
         "module.lesson = short\n"
         "cli.main(['demo', '--out', sys.argv[1]])\n"
     )
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     found = subprocess.run(
         [sys.executable, "-c", program, str(out)], cwd=root, capture_output=True, text=True, timeout=600
     )

@@ -34,8 +34,8 @@ from halfseen.machine import files
 from halfseen.run import folder as run_folder
 from halfseen.settings import Settings
 from halfseen.training import checkpoint
-from tests.commands import Ended, alone  # noqa: F401  # a fixture for every test here
-from tests.test_data_images import bomb
+from tests.data.test_images import bomb
+from tests.shell import Ended, alone  # noqa: F401  # a fixture for every test here
 
 QUICK = ["--net", "small", "--threads", "1", "--batch", "4", "--unlabelled-batch", "4", "--no-report"]
 RUN = [*QUICK, "--steps", "3", "--eval-every", "1", "--save-every", "1e-9"]  # a checkpoint after every step

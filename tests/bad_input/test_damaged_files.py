@@ -33,7 +33,7 @@ from halfseen.model.facts import Facts
 from halfseen.run.beginning import began_with
 from halfseen.run.folder import Folder
 from halfseen.training import checkpoint
-from tests.test_data_images import bomb
+from tests.data.test_images import bomb
 
 MANY = settings(
     max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -1,0 +1,1 @@
+"""The bench at tiny sizes."""

@@ -1,0 +1,1 @@
+"""The words after `halfseen`, one file a word."""

@@ -1,0 +1,1 @@
+"""Reading images and labels, splits and streams."""

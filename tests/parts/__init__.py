@@ -1,0 +1,1 @@
+"""What methods share, each piece by itself."""
