@@ -23,6 +23,7 @@ def main() -> None:
     trainer = make_trainer("fixmatch", **PICTURES, rank=rank, world=world)
     trainer.run()
     torch.save(trainer.method.state_dict(), folder / f"pictures-{rank}.pt")
+    distributed.wait()  # who leaves first would take the other's connection with it
     distributed.stop()
 
 

@@ -1,101 +1,27 @@
-"""Files that a disk, a network or a stranger has damaged: what the readers make of them is a valid result or a UserError.
+"""Tables, pictures and arrays that a disk, a network or a stranger has damaged: a valid result or a UserError.
 
 Nothing else may come out: no other exception, no file beside them, and no more memory than the file could honestly need.
 """
 
 import io
-import json
-import resource
-import shutil
 import struct
-import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import halfseen
-from halfseen.cli import main
-from halfseen.data import Split, arrays, open_data
+from halfseen.data import arrays, open_data
 from halfseen.data.images import BadImageError, decode, header
 from halfseen.data.tables import read_labels
 from halfseen.errors import UserError
-from halfseen.model import load_model
-from halfseen.model.facts import Facts
-from halfseen.run.beginning import began_with
-from halfseen.run.folder import Folder
-from halfseen.training import checkpoint
+from tests.bad_input.damage import MANY, ROOM, harms, peak, survives
 from tests.data.test_images import bomb
-
-MANY = settings(
-    max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-FEW = settings(MANY, max_examples=30)
-ROOM = 300 << 20  # bytes that a reader may take at most for the small files here
-
-
-@st.composite
-def harms(draw: st.DrawFn) -> Callable[[bytes], bytes]:
-    """What happens to files: bytes that flip, an end that is missing, pieces that are doubled, moved or zeroed."""
-    kind = draw(st.sampled_from(["flip", "cut", "double", "splice", "zero", "digit"]))
-    places = draw(st.lists(st.floats(0, 1, exclude_max=True), min_size=3, max_size=3))
-    flips = draw(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=6))
-    length = draw(st.integers(1, 64))
-
-    def harm(raw: bytes) -> bytes:
-        one, two, three = (int(p * len(raw)) for p in places)
-        damaged = bytearray(raw)
-        if kind == "flip":
-            for place, bits in flips:
-                damaged[int(place * len(raw))] ^= bits
-        elif kind == "cut":
-            del damaged[one:]
-        elif kind == "double":
-            damaged[one:one] = damaged[two : two + 4 * length]
-        elif kind == "splice":
-            damaged[one : one + length] = damaged[three : three + length]
-        elif kind == "zero":
-            damaged[one : one + length] = bytes(min(length, len(raw) - one))
-        else:  # a number that grows, as only text formats show it
-            digits = [i for i, byte in enumerate(raw) if 48 <= byte < 58] or [0]
-            at = digits[int(places[0] * len(digits))]
-            damaged[at : at + 1] = b"9" * (length % 9 + 1)
-        return bytes(damaged)
-
-    return harm
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working folder that must hold the same files at the end as when the test had made its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HALFSEEN_CACHE", str(tmp_path / "cache"))
-    yield tmp_path
-    assert {p.name for p in tmp_path.iterdir()} <= {"mine", "mine.npz", "run", "last.pt", "cache"}
-
-
-def survives(read: Callable[[], Any], *answers: type[Exception]) -> Any:
-    """What a reader gives, or None when it says in words why not; anything else that it raises fails the test."""
-    try:
-        return read()
-    except (UserError, *answers) as error:
-        words = str(error)
-    assert words.strip()
-    return None
-
-
-def peak() -> int:
-    """The most memory that this process has held, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
 
 # ---- tables --------------------------------------------------------------------------------------------------------------
 
@@ -257,119 +183,6 @@ def test_a_real_bomb_is_not_unpacked(level: int, here: Path, monkeypatch: pytest
         files.writestr("y.npy", npy_header((64,)) + bytes(64))
     with pytest.raises(UserError, match=r"would unpack [\d,]{6,7} bytes to 67,109,"):
         open_data("mine.npz")
-
-
-# ---- a run ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("trained")
-    x = np.random.default_rng(0).integers(0, 256, (24, 8, 8), dtype=np.uint8)
-    np.savez(home / "mine.npz", x=x, y=np.r_[np.arange(20) % 2, -np.ones(4, int)])
-    threads = torch.get_num_threads()
-    width = ["--set", "net.width=4"]
-    quick = ["--steps", "2", "--threads", "1", "--batch", "4", "--unlabelled-batch", "4", "--net", "small", *width]
-    main(["train", str(home / "mine.npz"), "--out", str(home / "run"), "--no-report", "--quiet", *quick])
-    torch.set_num_threads(threads)
-    return home / "run"
-
-
-@pytest.fixture
-def run(trained: Path, here: Path) -> Path:
-    shutil.copytree(trained, here / "run")
-    return here / "run"
-
-
-@MANY
-@given(harms())
-@pytest.mark.filterwarnings("ignore")
-def test_checkpoints(trained: Path, here: Path, harm: Callable[[bytes], bytes]) -> None:
-    before = peak()
-    (here / "last.pt").write_bytes(harm((trained / "checkpoints" / "last.pt").read_bytes()))
-    state = survives(lambda: checkpoint.load(here / "last.pt"))
-    assert state is None or isinstance(state, dict)
-    assert peak() - before < ROOM
-
-
-@pytest.mark.parametrize("name", ["config.json", "split.json"])
-@MANY
-@given(harm=harms())
-def test_files_that_a_resumed_run_reads(trained: Path, run: Path, name: str, harm: Callable[[bytes], bytes]) -> None:
-    (run / name).write_bytes(harm((trained / name).read_bytes()))
-    if name == "config.json":
-        found = survives(lambda: began_with(Folder.open(run)))
-        assert found is None or found[0]["steps"] >= 0
-    else:
-        labels = open_data(trained.parent / "mine.npz").y
-        split = survives(lambda: Split.from_json(Folder.open(run).read(name)).checked(labels))
-        assert split is None or (labels[split.labelled] >= 0).all()
-
-
-@FEW
-@given(harms())
-def test_logs(trained: Path, run: Path, harm: Callable[[bytes], bytes]) -> None:
-    (run / "log.jsonl").write_bytes(harm((trained / "log.jsonl").read_bytes()))
-    Folder.open(run).forget_after(1)
-    assert all(row["step"] <= 1 for row in Folder.open(run).rows())
-
-
-@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
-@MANY
-@given(harm=harms())
-@pytest.mark.filterwarnings("ignore")
-def test_models(trained: Path, run: Path, name: str, harm: Callable[[bytes], bytes]) -> None:
-    before = peak()
-    (run / "model" / name).write_bytes(harm((trained / "model" / name).read_bytes()))
-    model = survives(lambda: load_model(run))
-    if model is not None:
-        survives(lambda: model.probabilities(torch.zeros(2, *model.facts.shape, dtype=torch.uint8)))
-    assert peak() - before < ROOM
-
-
-def facts_of(run: Path, **changes: Any) -> None:
-    about = json.loads((run / "model/model.json").read_text())
-    (run / "model/model.json").write_text(json.dumps({**about, "facts": {**about["facts"], **changes}}))
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"classes": "ab"},
-        {"classes": [1, 2]},
-        {"shape": [1, "8", 8]},
-        {"shape": [1, 8]},
-        {"shape": 8},
-        {"mean": [0.5, 0.5]},
-        {"std": [None]},
-        {"flip": 1},
-        {"samples": "many"},
-        {"colour": "red"},
-    ],
-    ids=str,
-)
-def test_facts_of_a_model_that_cannot_be(changes: dict[str, Any], run: Path) -> None:
-    halfseen.load(run)
-    facts_of(run, **changes)
-    with pytest.raises(UserError):
-        halfseen.load(run)
-
-
-@pytest.mark.parametrize("facts", [None, [], "facts", 3], ids=repr)
-def test_facts_of_a_model_that_are_none(facts: Any) -> None:
-    with pytest.raises(UserError, match="facts is dict, not"):
-        Facts.from_json(facts)
-
-
-def test_a_weights_file_that_claims_to_be_huge(run: Path) -> None:
-    weights = run / "model/model.safetensors"
-    raw = weights.read_bytes()
-    before = peak()
-    for claim in (2**63 - 1, 2**40, 10**8, len(raw)):
-        weights.write_bytes(struct.pack("<Q", claim) + raw[8:])
-        with pytest.raises(UserError, match="damaged or of another version"):
-            load_model(run)
-    assert peak() - before < ROOM
 
 
 # ---- tables without end --------------------------------------------------------------------------------------------------
