@@ -215,9 +215,9 @@ def test_there_is_a_row_for_each_image_or_an_error(model: Model, damaged: Path) 
     for images in (damaged.parent, damaged, [good, damaged], [str(damaged)]):
         with pytest.raises(UserError, match=r"half\.png could not be read: damaged .*; leave it out, or mend the file"):
             model.predict(images)
-    with Image.open(good) as first, Image.open(damaged) as second:
-        with pytest.raises(UserError, match=r"images\[1\] could not be read: damaged"):
-            model.predict([first, second])
+    said = pytest.raises(UserError, match=r"images\[1\] could not be read: damaged")
+    with Image.open(good) as first, Image.open(damaged) as second, said:
+        model.predict([first, second])
 
 
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
