@@ -3,8 +3,8 @@
     L_s = L_host(s) + w(t) 1/|D_s| sum_{b in D_s} 1/|N_b| sum_{k in N_b} -log(1 - p_k + 1e-6),   p = softmax f_s(u_b)
 
 D_s are the unlabelled images that the host discards for its network s, N_b are classes other than the argmax of the `source`
-and f_s(u_b) are the logits that the host trains, without harm to what it does. w(t) = 75 exp(-5 (1 - t)^2) over the first
-15% of training and 2 after (the released code's epochs 0 to 15 of 100).
+and f_s(u_b) are the logits that the host trains, without harm to what it does. w = 75 exp(-5 (1 - e/100)^2) in the
+hundredths e = 0, ..., 15 of training and 2 after (the released code's epochs, of which it has 100).
 
 The host is any method that reports what it does with each image:
     Dual Student (default): its students see what the other one says of the same view
@@ -29,6 +29,7 @@ Departures:
 - epm: Pr is measured in an extra forward of the labelled weak views, because a host does not report its own.
 """
 
+import math
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -63,7 +64,7 @@ class Config:
     nl_form: Literal["add_eps", "exact"] = "add_eps"
     weight: float = 2.0  # of the term, after its start
     start_weight: float = 75.0  # of the rise at the start
-    start: float = 0.15  # share of training over which it lasts
+    start: float = 0.15  # share of training over which it lasts, its last hundredth included
     epm_ema: float = 0.9  # of Pr from epoch to epoch
     headline: str = ""  # predictor that comes first; empty: the host's first
 
@@ -191,7 +192,9 @@ class OnDiscarded(Method[Config]):
         return predict_only(net, view)
 
     def weight(self, t: float) -> float:
-        return self.cfg.start_weight * exp_rampup(t, 1.0) if t < self.cfg.start else self.cfg.weight
+        """w at the share t of training: the release counts epochs, which are hundredths, and rises in the 15th still."""
+        e = math.floor(100 * t + 1e-9)  # 0.29 * 100 is below 29 in floating point
+        return self.cfg.start_weight * exp_rampup(e, 100) if e <= 100 * self.cfg.start + 1e-9 else self.cfg.weight
 
     def after_step(self, clock: Clock) -> None:
         for host in self.each:
