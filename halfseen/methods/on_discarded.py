@@ -43,9 +43,9 @@ from torch import Tensor, nn
 from halfseen import catalog
 from halfseen.config import pairs, with_settings
 from halfseen.errors import UserError, nearest
-from halfseen.method import Batch, Clock, Data, Losses, Method, Plan, Stage, Task, Unlabelled
+from halfseen.method import Batch, Clock, Data, Losses, Method, Moment, Plan, Stage, Task, Unlabelled
 from halfseen.parts.losses import mean_of, negative
-from halfseen.parts.negatives import Draw, ErrorPerception, how_many, pick_negatives
+from halfseen.parts.negatives import Draw, ErrorPerception, after_passes, how_many, pick_negatives
 from halfseen.parts.ramps import exp_rampup
 from halfseen.parts.weak import predict_only
 
@@ -65,7 +65,8 @@ class Config:
     weight: float = 2.0  # of the term, after its start
     start_weight: float = 75.0  # of the rise at the start
     start: float = 0.15  # share of training over which it lasts, its last hundredth included
-    epm_ema: float = 0.9  # of Pr from epoch to epoch
+    epm_every: float = 10.0  # epm: passes over the labelled images from one measurement of Pr to the next
+    epm_ema: float = 0.9  # decay of the average of the measurements
     headline: str = ""  # predictor that comes first; empty: the host's first
 
 
@@ -80,9 +81,11 @@ class OnDiscarded(Method[Config]):
         if entry.source.resolve() == Path(__file__).resolve():
             raise UserError("a host must be another method than on_discarded; take --set method.host=dual_student")
         host = with_settings(entry.config(), pairs(cfg.settings.split()), entry.name)
+        if cfg.epm_every <= 0:
+            raise UserError(f"epm_every={cfg.epm_every:g}: the passes between two measurements of Pr must be above 0")
         self.m = how_many(cfg.m, task.classes, usual=2)
         self.hosts = nn.ModuleList(entry.method(host, task) for _ in range(cfg.copies))
-        self.perception = ErrorPerception(2, task.classes)
+        self.perception = ErrorPerception(2, task.classes, cfg.epm_ema)
         if cfg.headline and cfg.headline not in self.predictors():
             raise UserError(f"the host has no predictor {cfg.headline!r}; {nearest(cfg.headline, self.predictors())}")
 
@@ -93,9 +96,9 @@ class OnDiscarded(Method[Config]):
     def stages(self, plan: Plan) -> list[Stage]:
         """The hosts' stages, side by side."""
         stages = list(zip(*(host.stages(plan) for host in self.each), strict=True))
-        return [self.beside(parts, last=parts is stages[-1]) for parts in stages]
+        return [self.beside(parts, plan, last=parts is stages[-1]) for parts in stages]
 
-    def beside(self, parts: tuple[Stage, ...], last: bool) -> Stage:
+    def beside(self, parts: tuple[Stage, ...], plan: Plan, last: bool) -> Stage:
         if len(parts) > 1 and parts[0].selected is not None:
             raise UserError(f"{self.cfg.host} chooses its own images, two of them cannot share a batch; take copies=1")
 
@@ -108,11 +111,14 @@ class OnDiscarded(Method[Config]):
             for part in parts:
                 if part.end_epoch is not None:
                     part.end_epoch(clock, data)
-            self.perception.finish(self.task.labelled, self.cfg.epm_ema)
 
+        moments = tuple(moment for part in parts for moment in part.moments)
+        if self.cfg.addon_sampler == "epm":
+            due = after_passes(self.cfg.epm_every, plan.labelled, (parts[0].batch or plan.batch)[0])
+            moments += (Moment(due, lambda clock, data: self.perception.finish(self.task.labelled)),)
         optim = {f"hosts.{i}.{path}": spec for i, part in enumerate(parts) for path, spec in part.optim.items()}
         loss = partial(self.add_on, parts, last=last)
-        return replace(parts[0], loss=loss, optim=optim, enter=enter, end_epoch=end_epoch)
+        return replace(parts[0], loss=loss, optim=optim, enter=enter, end_epoch=end_epoch, moments=moments)
 
     def loss(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """A step of the hosts' last stage; `stages` does the same with each of theirs."""

@@ -149,7 +149,10 @@ def test_error_perception_follows_the_labelled_images() -> None:
         p = student(data.x).softmax(1)
         wrong = p.argmax(1) != data.y
         torch.testing.assert_close(model.perception.seen[s].sum(), p.amax(1)[wrong].sum().float())
-    stage.end_epoch(LATE, None)
+    (moment,) = stage.moments
+    assert [done for done in range(1, 31) if moment.due(done)] == [10, 20, 30]  # passes of the 8 labelled images
+    moment.do(LATE, None)
+    assert method().stages(Plan(100, 8, 32, (8, 200)))[0].moments == ()
     assert model.perception.Pr.sum() > 0
     for k in range(5):
         model.perception.Pr[0, k, (k + 1) % 5] = model.perception.Pr[1, k, (k + 2) % 5] = 1e3
