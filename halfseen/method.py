@@ -89,7 +89,7 @@ Epoch = Literal["unlabeled_pass", "labeled_pass", "mixed_pass", "selected_pass"]
 
 
 class Data(Protocol):
-    """The training set as `enter` and `end_epoch` see it; there are no hidden labels in it."""
+    """The training set as `enter`, `end_epoch` and moments see it; there are no hidden labels in it."""
 
     labelled: Tensor  # ids
     unlabelled: Tensor  # ids
@@ -98,6 +98,14 @@ class Data(Protocol):
     def sweep(self, ids: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """(ids, raw images) of the whole training set (or of `ids`) once, in order, in batches on the device."""
         ...
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a method does between two steps that are no end of an epoch, with the data at hand and without gradient."""
+
+    due: Callable[[int], bool]  # of the number of steps of the stage that are done
+    do: Callable[[Clock, Data], None]
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ class Stage:
     epoch: Epoch = 1024
     enter: Callable[[Data], None] | None = None
     end_epoch: Callable[[Clock, Data], None] | None = None
+    moments: tuple[Moment, ...] = ()
     selected: Callable[[], Tensor] | None = (
         None  # ids of the unlabelled images of a "selected_pass", asked after `enter`
     )

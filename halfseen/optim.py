@@ -10,7 +10,7 @@ Schedules are named in text, so that a run's config can say them and `--set meth
                         where d counts 50ths of that part: Temporal Ensembling's; Adam's beta1 falls with it
     steps(p1:f1,...)    f1 from progress p1 on, f2 from p2 on, ...; 1 before
 
-p is the progress through the stage, in [0, 1].
+p is the progress through the stage, in [0, 1]. A number may be a fraction: te(80/300, 50/300), steps(1/2:2/3).
 """
 
 import functools
@@ -93,18 +93,29 @@ _MAKERS: dict[str, Callable[..., Schedule]] = {
 }
 
 
-@functools.cache
-def schedule_of(text: str) -> Schedule:
-    """The function that a schedule's text names."""
+def number(text: str) -> float:
+    """0.25, or a fraction, which six digits would not hold: 2/3."""
+    above, _, below = text.partition("/")
+    return float(above) / float(below or 1)
+
+
+def named(text: str) -> tuple[str, list[str]]:
+    """A schedule's name and what stands between its brackets."""
     match = re.fullmatch(r"\s*([a-z0-9/]+)\s*(?:\((.*)\))?\s*", text)
     if not match or match[1] not in _MAKERS:
         raise UserError(f"there is no schedule {text!r}; {nearest(match[1] if match else text, _MAKERS)}")
-    values = [v for v in (match[2] or "").split(",") if v.strip()]
+    return match[1], [v for v in (match[2] or "").split(",") if v.strip()]
+
+
+@functools.cache
+def schedule_of(text: str) -> Schedule:
+    """The function that a schedule's text names."""
+    name, values = named(text)
     try:
-        if match[1] == "steps":
-            return _steps(*((float(a), float(b)) for a, b in (v.split(":") for v in values)))
-        return _MAKERS[match[1]](*map(float, values))
-    except (TypeError, ValueError):
+        if name == "steps":
+            return _steps(*((number(a), number(b)) for a, b in (v.split(":") for v in values)))
+        return _MAKERS[name](*map(number, values))
+    except (TypeError, ValueError, ZeroDivisionError):
         raise UserError(f"schedule {text!r} has wrong numbers in its brackets; write it like cos(1.17)") from None
 
 
@@ -131,8 +142,9 @@ def make_optimizer(parameters: Iterable[nn.Parameter], spec: Optim) -> torch.opt
 
 def beta1_share(schedule: str, progress: float) -> float:
     """How much of Adam's first beta1 is left: VAT changes it at once where its rate begins to fall, TE little by little."""
-    numbers = [float(v) for v in re.findall(r"[\d.]+", schedule)]
-    if schedule.strip().startswith("linear"):
+    name, values = named(schedule)
+    numbers = [number(v) for v in values] if name in ("linear", "te") else []
+    if name == "linear":
         return 1.0 if progress < (numbers[0] if numbers else 0.0) else 0.0
     return te_fall(progress, numbers[1] if len(numbers) > 1 else 50 / 300)
 

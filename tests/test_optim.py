@@ -27,7 +27,23 @@ def test_steps_drop_where_they_say() -> None:
     assert [f(p) for p in (0, 0.24, 0.25, 0.49, 0.5, 1)] == [1, 1, 0.5, 0.5, 0.1, 0.1]
 
 
-@pytest.mark.parametrize("text", ["cosine", "cos(a)", "linear(1)", "linear(-0.1)", "steps(1)", "te(1,2,3,4)", ""])
+def test_a_fraction_is_exact() -> None:
+    assert schedule_of("steps(1/4:2/3,0.5:1/30)")(0.3) == 2 / 3
+    assert schedule_of("steps(1/4:2/3,0.5:1/30)")(0.5) == 1 / 30
+    assert schedule_of("te(80/300, 50/300)")(0.1) == schedule_of("te")(0.1)
+    theirs, mine = (
+        make_optimizer([nn.Parameter(torch.ones(1))], Optim(kind="adam", schedule=s))
+        for s in ("te", "te(80/300,50/300)")
+    )
+    for optimizer, schedule in ((theirs, "te"), (mine, "te(80/300,50/300)")):
+        set_rates(optimizer, Optim(kind="adam", schedule=schedule, beta1_end=0.5), 0.9)
+    assert theirs.param_groups[0]["betas"] == mine.param_groups[0]["betas"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["steps(0.5:1/0)", "te(1/2/3)", "cosine", "cos(a)", "linear(1)", "linear(-0.1)", "steps(1)", "te(1,2,3,4)", ""],
+)
 def test_a_wrong_schedule_is_a_sentence(text: str) -> None:
     with pytest.raises(UserError):
         Optim(schedule=text)

@@ -56,7 +56,10 @@ def lesson(best_steps: int = 5000, supervised_steps: int = 1000) -> Lesson:
     common: dict[str, Any] = {"num_labels": LABELS, "net": "small", "weak": "affine", "report": False}
     common["overrides"] = ("net.width=16", *optim)
     common["threads"] = 1  # so small a network gains little from a second core, and loses much when that one is busy
-    of_best = {**common, "overrides": (*common["overrides"], "method.threshold_every=0.25")}  # the run is five epochs
+    of_best = {
+        **common,
+        "overrides": (*common["overrides"], "method.threshold_every=0.05"),
+    }  # they rise in a quarter of it
     best = Settings(
         method=BEST, steps=best_steps, strong="affine+affine+noise", batch=16, unlabelled_batch=64, **of_best
     )

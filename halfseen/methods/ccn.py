@@ -8,12 +8,14 @@
     theta_C <- grad L_C;   theta_1 <- grad (L_C + L_1);   theta_2 <- grad (L_C + L_2)                  (Algorithm 1)
 
 Net i has logits g_i, features f_i, h_i = softmax g_i; sg: without gradient. CE with y runs over the labelled rows, all else
-over the unlabelled ones; A_i = KL(sg h_i(x) || h_i(x + r)) with VAT's r; mu(e) = w_max/K exp(-5 (1 - e/T)^2), 0 in epoch 0.
+over the unlabelled ones; A_i = KL(sg h_i(x) || h_i(x + r)) with VAT's r; mu(e) = w_max/K exp(-5 (1 - e/T)^2).
 Evaluated: Net 1, without ensembling; Net 2; CCN, which is z_C.
 
 Departures:
 - The paper gives no value for eta, lambda, mu, alpha, eps, rates, batch, views or network; ours follow Temporal Ensembling.
-- Eq 5 before an image's first visit has no target: valid_j = 0 then (te_bias_correction = false: tau_j = Z_j, valid_j = 1).
+- Eq 5 before an image's first visit has no target: valid_j = 0 then (te_bias_correction = false: tau_j = Z_j).
+- H, the KL terms and CE(h_2, y_C) act at full weight from the start, on labels that are random then. term_ramp lets them rise
+  over a share of training as mu does; Temporal Ensembling's ramp of the rate, which the default keeps, does that too.
 - Labelled and unlabelled rows go through separate forwards, and VAT's passes repeat the masks of the clean one, so that A_i
   compares predictions that differ by r alone.
 - Section 3 of the paper has no L_C in L_1 and L_2, Algorithm 1 has: lc_into_essentials = false takes Section 3's reading.
@@ -49,6 +51,10 @@ class Config:
     lambda_ml: float = 1.0  # weight of the KL terms
     w_max: float = 30.0  # mu_max = w_max/K, as the squared error is summed over classes; 100 for MNIST and CIFAR-100
     ramp: float = 80 / 300  # share of training over which mu rises: 80 of 300 epochs in Temporal Ensembling
+    mu_from_epoch: int = 0  # mu is 0 before it; an image that was not visited yet has no target in any case
+    term_ramp: float = (
+        0.0  # share of training over which H, KL and CE(h_2, y_C) rise to their weight; 0: at it throughout
+    )
     alpha: float = 0.6  # decay of the temporal ensemble
     te_bias_correction: bool = True  # False: tau_j = Z_j
     eps: float | None = None  # length of r in the scale that the network sees; None: by the images' shape, see RADII
@@ -89,23 +95,25 @@ class CCN(Method[Config]):
 
     def at_once(self, batch: Batch, x: Tensor, u: Tensor, clock: Clock) -> Losses:
         """One forward, three gradients: every peer is detached, so those of the sum are each part's own."""
+        rise = self.rise(clock)
         one, two = read(self.net1, x, u), read(self.net2, x, u)
         L_C, z_C = self.L_C(one, two, batch, clock)
-        terms = L_C | self.L_1(one, two, batch.y, u) | self.L_2(two, one, z_C, batch.y, u)
+        terms = L_C | self.L_1(one, two, batch.y, u, rise) | self.L_2(two, one, z_C, batch.y, u, rise)
         self.remember(batch.u_ids, z_C)
         return Losses(terms, self.stats(one, two, z_C), self.taught(one, two, z_C))
 
     def in_turn(self, batch: Batch, x: Tensor, u: Tensor, clock: Clock) -> Iterator[Losses]:
         """New forwards before each update; a network's running statistics move in those of its own only."""
+        rise = self.rise(clock)
         if self.correction is not None:
             one, two = read(self.net1, x, u, learns=False), read(self.net2, x, u, learns=False)
             yield Losses(self.L_C(one, two, batch, clock)[0], trains=("correction",))
         one, two = read(self.net1, x, u), read(self.net2, x, u, learns=False)
         L_C = self.L_C(one, two, batch, clock)[0] if self.cfg.lc_into_essentials else {}
-        yield Losses(L_C | self.L_1(one, two, batch.y, u), trains=("net1",))
+        yield Losses(L_C | self.L_1(one, two, batch.y, u, rise), trains=("net1",))
         one, two = read(self.net1, x, u, learns=False), read(self.net2, x, u)
         L_C, z_C = self.L_C(one, two, batch, clock)
-        terms = (L_C if self.cfg.lc_into_essentials else {}) | self.L_2(two, one, z_C, batch.y, u)
+        terms = (L_C if self.cfg.lc_into_essentials else {}) | self.L_2(two, one, z_C, batch.y, u, rise)
         self.remember(batch.u_ids, z_C)
         yield Losses(terms, self.stats(one, two, z_C), self.taught(one, two, z_C), trains=("net2",))
 
@@ -123,26 +131,30 @@ class CCN(Method[Config]):
         L_TE = self.mu(clock) * (valid * squares).mean()
         return {"C/L_CE": cross_entropy(z_x, batch.y).mean(), "C/L_TE": L_TE}, z_u
 
-    def L_1(self, own: Pass, peer: Pass, y: Tensor, u: Tensor) -> dict[str, Tensor]:
-        return self.essential("1", self.net1, own, peer, y, u)
+    def L_1(self, own: Pass, peer: Pass, y: Tensor, u: Tensor, rise: float = 1.0) -> dict[str, Tensor]:
+        return self.essential("1", self.net1, own, peer, y, u, rise)
 
-    def L_2(self, own: Pass, peer: Pass, z_C: Tensor | None, y: Tensor, u: Tensor) -> dict[str, Tensor]:
-        terms = self.essential("2", self.net2, own, peer, y, u)
+    def L_2(
+        self, own: Pass, peer: Pass, z_C: Tensor | None, y: Tensor, u: Tensor, rise: float = 1.0
+    ) -> dict[str, Tensor]:
+        terms = self.essential("2", self.net2, own, peer, y, u, rise)
         if z_C is not None:
-            terms["2/L_yC"] = cross_entropy(own.g_u, z_C.detach().argmax(1)).mean()
+            terms["2/L_yC"] = rise * cross_entropy(own.g_u, z_C.detach().argmax(1)).mean()
         return terms
 
-    def essential(self, i: str, net: nn.Module, own: Pass, peer: Pass, y: Tensor, u: Tensor) -> dict[str, Tensor]:
+    def essential(
+        self, i: str, net: nn.Module, own: Pass, peer: Pass, y: Tensor, u: Tensor, rise: float
+    ) -> dict[str, Tensor]:
         """What (1) and (4) share."""
         cfg = self.cfg
         terms = {f"{i}/L_CE": cross_entropy(own.g_x, y).mean()}
         if cfg.use_entropy:
-            terms[f"{i}/L_H"] = entropy(own.g_u).mean()
+            terms[f"{i}/L_H"] = rise * entropy(own.g_u).mean()
         if cfg.use_vat:
             A = virtual_adversarial(net, u, own.g_u, self.task.draws, self.eps, self.xi, own.noise)
             terms[f"{i}/L_A"] = cfg.eta * A.mean()
         if cfg.use_ml:
-            terms[f"{i}/L_KL"] = cfg.lambda_ml * mutual(own, peer, cfg.dml_on)
+            terms[f"{i}/L_KL"] = rise * cfg.lambda_ml * mutual(own, peer, cfg.dml_on)
         return terms
 
     # ---- the temporal ensemble ------------------------------------------------------------------------------------------
@@ -150,9 +162,9 @@ class CCN(Method[Config]):
     def target(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """tau [U, K] and valid [U]."""
         Z, n = self.Z[ids], self.n[ids]
-        if not self.cfg.te_bias_correction:
-            return Z, torch.ones_like(n, dtype=torch.bool)
         valid = n > 0
+        if not self.cfg.te_bias_correction:
+            return Z, valid
         return Z / torch.where(valid, 1 - self.cfg.alpha**n, 1).unsqueeze(1), valid
 
     def remember(self, ids: Tensor, z_C: Tensor | None) -> None:
@@ -162,9 +174,13 @@ class CCN(Method[Config]):
             self.n.write(ids, self.n[ids] + 1)
 
     def mu(self, clock: Clock) -> float:
-        return (
-            0.0 if clock.epoch == 0 else self.cfg.w_max / self.task.classes * exp_rampup(clock.progress, self.cfg.ramp)
-        )
+        if clock.epoch < self.cfg.mu_from_epoch:
+            return 0.0
+        return self.cfg.w_max / self.task.classes * exp_rampup(clock.progress, self.cfg.ramp)
+
+    def rise(self, clock: Clock) -> float:
+        """What H, the KL terms and CE(h_2, y_C) are multiplied by."""
+        return exp_rampup(clock.progress, self.cfg.term_ramp)
 
     # ---- what is logged and evaluated -----------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ Evaluated: the average of the weights (decay 0.999), and the network itself.
 Departures:
 - The paper also says that thresholds follow the network's parameters, and that stability is a label's constancy over
   training; the rule by epochs and the deviation over dropout passes, which it defines, are built.
+- threshold_every is a share of training: 3/1024, which are the 3 of the paper's 1,024 epochs at any length.
 - lambda, mu, the dropout's rate and place, the norm of the passes and what UPS decides otherwise are settings.
 - The passes see batch statistics (mc_bn = batch): the running ones of wide residual networks are of no use for the first
   thousands of steps. Where dropout is on the pooled features alone, the layers before it run once for all passes.
@@ -49,7 +50,7 @@ class Config:
     t_p_end: float = 0.95  # it rises by .01 a time up to here
     t_n: float = 0.3  # greatest probability of a negative label at the start
     t_n_end: float = 3e-4  # it falls to a tenth a time down to here
-    threshold_every: float = 3.0  # epochs of 1,024 steps from one time to the next
+    threshold_every: float = 3 / 1024  # share of training from one time to the next: 3 of 1,024 epochs
     s_p: float = 0.05  # greatest deviation of a positive label: UPS's
     s_n: float = 0.005  # of a negative label
     use_negative: bool = True  # false: the ablation without L_N
@@ -97,7 +98,7 @@ class ComMatch(Method[Config]):
         cfg = self.cfg
         weak, strong = self.weak(batch.u), self.strong(batch.u)
         (P, u), (P_n, u_n) = self.measure(weak, batch.u_ids, clock.step)
-        t_p, t_n = self.thresholds(clock.time)
+        t_p, t_n = self.thresholds(clock.progress)
         kept, kbar = positives(P, u, t_p, cfg.s_p)
         N = negatives(P_n, u_n, kbar, t_n, cfg.s_n)  # [U, K]
         if cfg.neg_only_unselected:
@@ -133,11 +134,11 @@ class ComMatch(Method[Config]):
             u, u_n = self.deviation[ids].unbind(1)
         return (P, u), (P_n, u_n)
 
-    def thresholds(self, epochs: float) -> tuple[float, float]:
-        """t_p and t_n when this many epochs are over."""
+    def thresholds(self, progress: float) -> tuple[float, float]:
+        """t_p and t_n when this share of training is over."""
         cfg = self.cfg
         if cfg.use_dynamic:
-            times: float = math.floor(epochs / cfg.threshold_every)
+            times: float = math.floor(progress / cfg.threshold_every + 1e-9)  # 0.15/0.05 is below 3
         else:
             times = math.inf if cfg.fixed == "final" else 0
         return raised(cfg.t_p, 0.01, cfg.t_p_end, times), lowered(cfg.t_n, 0.1, cfg.t_n_end, times)

@@ -3,8 +3,8 @@
     L_s = L_host(s) + w(t) 1/|D_s| sum_{b in D_s} 1/|N_b| sum_{k in N_b} -log(1 - p_k + 1e-6),   p = softmax f_s(u_b)
 
 D_s are the unlabelled images that the host discards for its network s, N_b are classes other than the argmax of the `source`
-and f_s(u_b) are the logits that the host trains, without harm to what it does. w(t) = 75 exp(-5 (1 - t)^2) over the first
-15% of training and 2 after (the released code's epochs 0 to 15 of 100).
+and f_s(u_b) are the logits that the host trains, without harm to what it does. w = 75 exp(-5 (1 - e/100)^2) in the
+hundredths e = 0, ..., 15 of training and 2 after (the released code's epochs, of which it has 100).
 
 The host is any method that reports what it does with each image:
     Dual Student (default): its students see what the other one says of the same view
@@ -29,6 +29,7 @@ Departures:
 - epm: Pr is measured in an extra forward of the labelled weak views, because a host does not report its own.
 """
 
+import math
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -41,10 +42,10 @@ from torch import Tensor, nn
 
 from halfseen import methods
 from halfseen.errors import UserError, nearest
-from halfseen.method import Batch, Clock, Data, Losses, Method, Plan, Stage, Task, Unlabelled
+from halfseen.method import Batch, Clock, Data, Losses, Method, Moment, Plan, Stage, Task, Unlabelled
 from halfseen.overrides import pairs, with_settings
 from halfseen.parts.losses import mean_of, negative
-from halfseen.parts.negatives import Draw, ErrorPerception, how_many, pick_negatives
+from halfseen.parts.negatives import Draw, ErrorPerception, after_passes, how_many, pick_negatives
 from halfseen.parts.ramps import exp_rampup
 from halfseen.parts.weak import predict_only
 
@@ -63,8 +64,9 @@ class Config:
     nl_form: Literal["add_eps", "exact"] = "add_eps"
     weight: float = 2.0  # of the term, after its start
     start_weight: float = 75.0  # of the rise at the start
-    start: float = 0.15  # share of training over which it lasts
-    epm_ema: float = 0.9  # of Pr from epoch to epoch
+    start: float = 0.15  # share of training over which it lasts, its last hundredth included
+    epm_every: float = 10.0  # epm: passes over the labelled images from one measurement of Pr to the next
+    epm_ema: float = 0.9  # decay of the average of the measurements
     headline: str = ""  # predictor that comes first; empty: the host's first
 
 
@@ -79,9 +81,11 @@ class OnDiscarded(Method[Config]):
         if entry.source.resolve() == Path(__file__).resolve():
             raise UserError("a host must be another method than on_discarded; take --set method.host=dual_student")
         host = with_settings(entry.config(), pairs(cfg.settings.split()), entry.name)
+        if cfg.epm_every <= 0:
+            raise UserError(f"epm_every={cfg.epm_every:g}: the passes between two measurements of Pr must be above 0")
         self.m = how_many(cfg.m, task.classes, usual=2)
         self.hosts = nn.ModuleList(entry.method(host, task) for _ in range(cfg.copies))
-        self.perception = ErrorPerception(2, task.classes)
+        self.perception = ErrorPerception(2, task.classes, cfg.epm_ema)
         if cfg.headline and cfg.headline not in self.predictors():
             raise UserError(f"the host has no predictor {cfg.headline!r}; {nearest(cfg.headline, self.predictors())}")
 
@@ -92,9 +96,9 @@ class OnDiscarded(Method[Config]):
     def stages(self, plan: Plan) -> list[Stage]:
         """The hosts' stages, side by side."""
         stages = list(zip(*(host.stages(plan) for host in self.each), strict=True))
-        return [self.beside(parts, last=parts is stages[-1]) for parts in stages]
+        return [self.beside(parts, plan, last=parts is stages[-1]) for parts in stages]
 
-    def beside(self, parts: tuple[Stage, ...], last: bool) -> Stage:
+    def beside(self, parts: tuple[Stage, ...], plan: Plan, last: bool) -> Stage:
         if len(parts) > 1 and parts[0].selected is not None:
             raise UserError(f"{self.cfg.host} chooses its own images, two of them cannot share a batch; take copies=1")
 
@@ -107,11 +111,14 @@ class OnDiscarded(Method[Config]):
             for part in parts:
                 if part.end_epoch is not None:
                     part.end_epoch(clock, data)
-            self.perception.finish(self.task.labelled, self.cfg.epm_ema)
 
+        moments = tuple(moment for part in parts for moment in part.moments)
+        if self.cfg.addon_sampler == "epm":
+            due = after_passes(self.cfg.epm_every, plan.labelled, (parts[0].batch or plan.batch)[0])
+            moments += (Moment(due, lambda clock, data: self.perception.finish(self.task.labelled)),)
         optim = {f"hosts.{i}.{path}": spec for i, part in enumerate(parts) for path, spec in part.optim.items()}
         loss = partial(self.add_on, parts, last=last)
-        return replace(parts[0], loss=loss, optim=optim, enter=enter, end_epoch=end_epoch)
+        return replace(parts[0], loss=loss, optim=optim, enter=enter, end_epoch=end_epoch, moments=moments)
 
     def loss(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """A step of the hosts' last stage; `stages` does the same with each of theirs."""
@@ -191,7 +198,9 @@ class OnDiscarded(Method[Config]):
         return predict_only(net, view)
 
     def weight(self, t: float) -> float:
-        return self.cfg.start_weight * exp_rampup(t, 1.0) if t < self.cfg.start else self.cfg.weight
+        """w at the share t of training: the release counts epochs, which are hundredths, and rises in the 15th still."""
+        e = math.floor(100 * t + 1e-9)  # 0.29 * 100 is below 29 in floating point
+        return self.cfg.start_weight * exp_rampup(e, 100) if e <= 100 * self.cfg.start + 1e-9 else self.cfg.weight
 
     def after_step(self, clock: Clock) -> None:
         for host in self.each:

@@ -17,8 +17,9 @@ Evaluated: the network, after the last stage.
 
 Departures:
 - Stage lengths are shares of the run, by default in the proportions of the paper's CIFAR-10 steps (300 epochs of L, 300
-  and 4 x 75 of U, 50 of all), and ytil is predicted at the first end of an epoch of U that a part's beginning reaches:
-  a run of few epochs predicts less often than four times.
+  and 4 x 75 of U, 50 of all), and ytil is predicted after the step that a part begins with, which in the paper is the end of
+  an epoch of U and in a short run may be the middle of one: four predictions are four at any length.
+- A labelled image that comes among the unlabelled ones (split.include_labeled_in_unlabeled) keeps its row.
 - Rates and batches are those of the single-GPU port: B = 128 (32), a quarter of the rates at 512; lambda is rescaled by
   B/512 (label_lr_reference_batch), so that a visit moves ytil as far as in the release.
 """
@@ -32,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from halfseen.errors import UserError
-from halfseen.method import Batch, Clock, Data, Losses, Method, Plan, Stage, Task, Unlabelled
+from halfseen.method import Batch, Clock, Data, Losses, Method, Moment, Plan, Stage, Task, Unlabelled
 from halfseen.optim import Optim
 from halfseen.parts.forward import eval_mode, frozen_batchnorm, together
 from halfseen.parts.losses import cross_entropy, entropy, kl, squared
@@ -50,8 +51,10 @@ class Config:
     label_lr_reference_batch: int = 512  # batch_mean: rows that lambda is meant for; 0: the run's own, no rescaling
     k_init: float = 10.0  # pseudo-logit of a labelled image's class, 0 elsewhere
     shares: tuple[float, float, float, float] = (0.282, 0.336, 0.336, 0.046)  # supervised, d2, its repeat, finetune
-    drops: tuple[float, ...] = (1.0, 0.6667, 0.3333, 0.0333)  # factors of d2.lr in the repeat's parts: .12 .08 .04 .004
-    repredict_every: int = 0  # epochs of U in the repeat; 0: before each of its parts (75 epochs of 300 in the paper)
+    drops: tuple[float, ...] = (1.0, 2 / 3, 1 / 3, 1 / 30)  # factors of d2.lr in the repeat's parts: .12 .08 .04 .004
+    repredictions: int = (
+        4  # at equal distances in the repeat, the first as it begins: every 75 of the paper's 300 epochs
+    )
     ablation: Literal["a", "b", "c", "d", "e"] = "e"  # a no repeat; b repeat alone; c + predictions; d + drops; e both
     stage3_labels: Literal["pseudo", "repredict"] = "pseudo"  # paper; the release predicts once more first
     bn_chunks: int = 1  # 4: the release's four GPUs, each with its own batch statistics, the first one's remembered
@@ -77,10 +80,10 @@ class R2D2(Method[Config]):
                 "which needs alpha > beta, or the entropy term wins and the labels invert; raise method.alpha, or say "
                 "--set method.allow_alpha_le_beta=true to see it happen"
             )
-        if not cfg.drops or min(cfg.shares) < 0 or cfg.shares[1] <= 0 or cfg.repredict_every < 0 or cfg.bn_chunks < 1:
+        if not cfg.drops or min(cfg.shares) < 0 or cfg.shares[1] <= 0 or cfg.repredictions < 0 or cfg.bn_chunks < 1:
             raise UserError(
                 "r2d2 needs shares of which none is negative and the second, d2's, is above 0, at least one factor in "
-                "drops, repredict_every >= 0 and bn_chunks >= 1; see halfseen explain r2d2"
+                "drops, repredictions >= 0 and bn_chunks >= 1; see halfseen explain r2d2"
             )
         self.net = task.make_net()
         self.clean = task.view("none")
@@ -100,6 +103,7 @@ class R2D2(Method[Config]):
         yhat_u, yhat_x = together(self.in_chunks, self.weak(batch.u), self.weak(batch.x))  # unlabelled rows come first
         yhat = torch.cat([yhat_u, yhat_x]).float()  # [U + B, K]
         ytil_u = self.pseudo[batch.u_ids]
+        ytil_u = torch.where(self.given[batch.u_ids].unsqueeze(1), ytil_u.detach(), ytil_u)  # a known label stays
         ytil = torch.cat([ytil_u, self.pseudo[batch.x_ids].detach()])
 
         L_c, L_e = COMPARE[self.cfg.lc](yhat, ytil), entropy(yhat)
@@ -139,20 +143,16 @@ class R2D2(Method[Config]):
         self.changed.zero_()  # nothing stood there before
 
     def predict(self, data: Data) -> None:
-        """ytil of U <- the network's logits in eval mode, images as they are."""
+        """ytil of U <- the network's logits in eval mode, images as they are; a labelled image among them keeps its row."""
         changed = torch.zeros_like(self.changed)
         with eval_mode(self.net):
             for ids, x in data.sweep(data.unlabelled):
                 logits = self.net(self.clean(x)).float()
+                logits = torch.where(self.given[ids].unsqueeze(1), self.pseudo[ids], logits)
                 changed += (logits.argmax(1) != self.pseudo[ids].argmax(1)).sum()
                 self.pseudo[ids] = logits
                 self.row_sum.values[ids] = logits.sum(1)
         self.changed.copy_(changed / max(1, len(data.unlabelled)))
-
-    def end_epoch(self, clock: Clock, data: Data) -> None:
-        done = clock.step + 1
-        if done < clock.steps and any(done - clock.epoch_steps < at <= done for at in self.predict_at):
-            self.predict(data)
 
     def begin_finetune(self, data: Data) -> None:
         if self.cfg.stage3_labels == "repredict":
@@ -161,7 +161,7 @@ class R2D2(Method[Config]):
     # ---- the plan -----------------------------------------------------------------------------------------------------
 
     def stages(self, plan: Plan) -> list[Stage]:
-        cfg, epoch = self.cfg, plan.epoch_steps("unlabeled_pass")
+        cfg = self.cfg
         ends = [round(plan.steps * sum(cfg.shares[: i + 1]) / sum(cfg.shares)) for i in range(4)]
         first, once, repeat, last = (end - start for start, end in zip([0, *ends], ends, strict=False))
         repeat = repeat if cfg.ablation != "a" else 0
@@ -169,18 +169,19 @@ class R2D2(Method[Config]):
         parts = [once + repeat * i / len(cfg.drops) for i in range(len(cfg.drops))]  # where they begin
         self.predict_at = []
         if repeat and cfg.ablation in "ce":
-            every = range(once, d2, cfg.repredict_every * epoch) if cfg.repredict_every else map(round, parts)
-            self.predict_at = [max(1, at) for at in every]
+            times = (round(once + repeat * i / cfg.repredictions) for i in range(cfg.repredictions))
+            self.predict_at = [max(1, at) for at in times if at < d2]
         if repeat and cfg.ablation in "de" and cfg.d2.schedule == "constant":
-            falls = ",".join(f"{at / d2:.8g}:{factor:g}" for at, factor in zip(parts, cfg.drops, strict=True))
+            falls = ",".join(f"{at!r}/{d2}:{factor!r}" for at, factor in zip(parts, cfg.drops, strict=True))
             optim_d2 = replace(cfg.d2, schedule=f"steps({falls})")
         else:
             optim_d2 = cfg.d2
         optim = {"net": optim_d2, "pseudo": self.label_optim(sum(plan.batch))}
         all_l = (cfg.supervised_batch, plan.batch[1])
+        again = Moment(lambda done: done in self.predict_at, lambda clock, data: self.predict(data))
         found = [
             Stage("supervised", self.supervised, first, {"net": cfg.supervised}, "labeled_pass", batch=all_l),
-            Stage("d2", self.loss, d2, optim, "unlabeled_pass", self.begin, self.end_epoch),
+            Stage("d2", self.loss, d2, optim, "unlabeled_pass", self.begin, moments=(again,)),
             Stage("finetune", self.finetune, last, {"net": cfg.finetune}, "selected_pass", self.begin_finetune),
         ]
         return [stage for stage in found if stage.steps > 0]

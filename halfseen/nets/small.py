@@ -1,4 +1,4 @@
-"""A network for laptops: digits of 28x28 in 113 thousand parameters, fast on a CPU."""
+"""A network for laptops: digits of 28x28 in 113 thousand parameters (28,794 at width 16), fast on a CPU."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ class Small(Net):
 
     The products fill a core, so strides, the last one too, keep them few: 3.7 million for a digit. Element-wise dropout
     would be as dear as a layer: it is on the pooled features.
-    `width` scales every layer.
+    `width` scales every layer: 112,874 parameters for ten classes of digits at 32, 28,794 at 16.
     """
 
     def __init__(self, classes: int, shape: tuple[int, ...], *, width: int = 32, dropout: float = 0.0) -> None:

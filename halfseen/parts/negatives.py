@@ -7,6 +7,7 @@ With c the pseudo label, w log-weights [K] (all 0: equal probability, EP; a row 
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -66,20 +67,32 @@ def inclusion(w: Tensor, m: int) -> Tensor:
     return torch.empty_like(p).scatter_(1, order, p)
 
 
+def after_passes(passes: float, labelled: int, rows: int) -> Callable[[int], bool]:
+    """Have the steps that are done just ended so many passes over the labelled images, `rows` of which come a step?"""
+    every = max(1, round(passes * labelled / max(1, rows)))
+    return lambda done: done % every == 0
+
+
 class ErrorPerception(nn.Module):
     """Pr[s] [K, K] of each network s: with how much confidence it takes images of class k (row) for class i != k.
 
-    `watch` adds up what is seen in an epoch; `finish` makes it a sum per pass over the labelled images, which Pr follows
-    as a running average. Pr = 0, as in the first epoch, is equal probability.
+    `watch` adds up what is seen; `finish` makes it a sum per pass over the labelled images, and Pr the average of those with
+    decay d, divided by 1 - d^n after n of them, so that it is of its true size from the first on. Pr = 0, as before the
+    first, is equal probability.
     """
 
     Pr: Tensor
+    weight: Tensor
     seen: Tensor
     rows: Tensor
 
-    def __init__(self, networks: int, K: int) -> None:
+    def __init__(self, networks: int, K: int, decay: float) -> None:
         super().__init__()
+        if not 0 <= decay < 1:
+            raise UserError(f"epm_ema={decay:g} must lie between 0 and 1, 1 excluded, or Pr stays 0")
+        self.decay = decay
         self.register_buffer("Pr", torch.zeros(networks, K, K))
+        self.register_buffer("weight", torch.zeros(networks))  # 1 - d^n
         self.register_buffer("seen", torch.zeros(networks, K, K))
         self.register_buffer("rows", torch.zeros(networks))
 
@@ -93,10 +106,17 @@ class ErrorPerception(nn.Module):
         self.rows[s] += len(y)
 
     @torch.no_grad()
-    def finish(self, labelled: int, ema: float) -> None:
-        """Pr <- ema Pr + (1 - ema) Pr_new; ema = 0: Pr is that of the last epoch."""
+    def finish(self, labelled: int) -> None:
+        """E <- d E + (1 - d) Pr_new, Pr = E/(1 - d^n): Pr moves by (1 - d)/(1 - d^n) of its way to Pr_new.
+
+        A network of which nothing was seen has no measurement, and keeps its Pr.
+        """
+        measured = self.rows > 0
         new = self.seen * (labelled / self.rows.clamp_min(1)).view(-1, 1, 1)
-        self.Pr.mul_(ema).add_(new, alpha=1 - ema)
+        weight = self.decay * self.weight + (1 - self.decay)
+        pace = torch.where(measured, (1 - self.decay) / weight, 0)
+        self.Pr.add_(pace.view(-1, 1, 1) * (new - self.Pr))
+        self.weight.copy_(torch.where(measured, weight, self.weight))
         self.seen.zero_()
         self.rows.zero_()
 

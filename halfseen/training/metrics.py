@@ -67,7 +67,7 @@ def ece(P: Tensor, y: Tensor, bins: int = BINS) -> float:
     if not len(y):
         return float("nan")
     r = reliability_bins(P, y, bins)
-    return float((r.count / len(y) * (r.accuracy - r.confidence).abs()).nansum())
+    return float((r.count.double() / len(y) * (r.accuracy - r.confidence).abs()).nansum())
 
 
 def brier(P: Tensor, y: Tensor) -> float:

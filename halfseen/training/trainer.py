@@ -200,6 +200,11 @@ class Trainer:
                 with torch.no_grad():
                     stage.end_epoch(clock, self.data)
                 self.method.train()
+            for moment in stage.moments:
+                if moment.due(self.step):
+                    with torch.no_grad():
+                        moment.do(clock, self.data)
+                    self.method.train()
             elapsed = self.seconds + time.monotonic() - began
             logging = self.total % self.log_every == 0 or last
             if logging:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from halfseen.errors import UserError
-from halfseen.method import Clock, Plan
+from halfseen.method import Clock, Losses, Plan
 from halfseen.methods.ccn import CCN, Config
 from halfseen.methods.dml import DML
 from halfseen.methods.dml import Config as DMLConfig
@@ -211,7 +211,7 @@ def test_the_target_is_the_running_formula(alpha: float, corrected: bool) -> Non
             torch.testing.assert_close(tau.sum(1), torch.ones(9, dtype=torch.float64))
         elif not corrected:
             torch.testing.assert_close(tau, torch.tensor(Z, dtype=torch.float64))
-        assert valid.tolist() == [visits > 0 or not corrected] * 9
+        assert valid.tolist() == [visits > 0] * 9
         h = method.correction(method.net1(b.u), method.net2.features(b.u)).softmax(1).tolist()
         losses = first(method.loss(b, MID))
         Z = [[alpha * z + (1 - alpha) * p for z, p in zip(*rows, strict=True)] for rows in zip(Z, h, strict=True)]
@@ -221,26 +221,41 @@ def test_the_target_is_the_running_formula(alpha: float, corrected: bool) -> Non
 
 
 def test_before_the_first_visit_nothing_is_compared() -> None:
-    method, b = prepared()
-    method.n.values.zero_()
-    L_TE = first(method.loss(b, MID)).terms["C/L_TE"]
-    assert L_TE.item() == 0
-    assert all(g.isfinite().all() and not g.any() for g in gradients(L_TE, method.correction))
-    method, b = prepared(te_bias_correction=False)
-    method.Z.values.zero_()
-    h = method.predictors()["ccn"](b.u).softmax(1)
-    L_TE = first(method.loss(b, MID)).terms["C/L_TE"]
-    torch.testing.assert_close(L_TE, method.mu(MID) * h.square().sum(1).mean())
+    for corrected in (True, False):
+        method, b = prepared(te_bias_correction=corrected)
+        method.n.values.zero_()
+        L_TE = first(method.loss(b, MID)).terms["C/L_TE"]
+        assert L_TE.item() == 0
+        assert all(g.isfinite().all() and not g.any() for g in gradients(L_TE, method.correction))
 
 
-def test_mu_is_zero_in_epoch_0_and_rises_to_w_max_over_K() -> None:
+def test_mu_rises_from_the_first_step_on_to_w_max_over_K() -> None:
+    """No epoch is left out: in a short run the first is most of it, and what was not visited has no target anyway."""
     method, _ = prepared(w_max=30.0, ramp=0.25)
-    assert method.mu(Clock(9, 30, 10)) == 0
-    assert method.mu(Clock(0, 300, 1)) == 0
+    assert method.mu(Clock(9, 30, 10)) == 10
+    assert method.mu(Clock(0, 300, 1)) == pytest.approx(10 * math.exp(-5))
     assert method.mu(Clock(30, 300, 1)) == pytest.approx(10 * math.exp(-5 * (1 - 0.1 / 0.25) ** 2))
     assert method.mu(Clock(75, 300, 1)) == method.mu(Clock(299, 300, 1)) == 10
+    method, _ = prepared(w_max=30.0, ramp=0.25, mu_from_epoch=1)
+    assert [method.mu(Clock(step, 30, 10)) for step in (9, 10)] == [0, 10]
     with pytest.raises(UserError, match="alpha=1"):
         prepared(alpha=1.0)
+
+
+@pytest.mark.parametrize("update", ["jacobi", "gauss_seidel"])
+def test_term_ramp_multiplies_the_terms_that_start_on_random_labels(update: str) -> None:
+    def terms(step: int, **settings: Any) -> dict[str, float]:
+        method, b = prepared(update=update, **settings)
+        found = method.loss(b, Clock(step, 100, 10))
+        sides = [found] if isinstance(found, Losses) else list(found)
+        return {k: v.item() for side in sides for k, v in side.terms.items()}
+
+    rising = {"1/L_H", "2/L_H", "1/L_KL", "2/L_KL", "2/L_yC"}
+    for step, factor in ((0, math.exp(-5)), (20, math.exp(-1.25)), (40, 1), (90, 1)):
+        with_ramp, without = terms(step, term_ramp=0.4), terms(step)
+        assert rising < set(without)
+        for name, value in without.items():
+            assert with_ramp[name] == pytest.approx(value * (factor if name in rising else 1), rel=1e-12), name
 
 
 # ---- updates ------------------------------------------------------------------

@@ -77,7 +77,15 @@ def test_thresholds_by_epoch() -> None:
     for epoch in want_p:
         for step in (1024 * epoch, 1024 * epoch + 1023):  # throughout the epoch
             clock = Clock(step, 1024 * 1024, 1024)
-            assert method.thresholds(clock.time) == pytest.approx((want_p[epoch], want_n[epoch]))
+            assert method.thresholds(clock.progress) == pytest.approx((want_p[epoch], want_n[epoch]))
+
+
+def test_a_shorter_run_has_the_same_thresholds_at_the_same_share() -> None:
+    """Shares that a float holds badly among them: 0.15/0.05 is 2.9999999999999996."""
+    method = make_trainer("commatch", settings={"threshold_every": 0.05}).method
+    for steps in (20, 100, 2000):
+        found = [method.thresholds(Clock(steps * k // 20, steps, 7).progress)[0] for k in range(7)]
+        assert found == pytest.approx([0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.95])
 
 
 @pytest.mark.parametrize(
@@ -85,14 +93,15 @@ def test_thresholds_by_epoch() -> None:
     [
         ({"use_dynamic": False}, (0.95, 3e-4), (0.95, 3e-4)),
         ({"use_dynamic": False, "fixed": "initial"}, (0.9, 0.3), (0.9, 0.3)),
-        ({"threshold_every": 0.5}, (0.9, 0.3), (0.95, 3e-4)),
+        ({"threshold_every": 0.0005}, (0.9, 0.3), (0.95, 3e-4)),
         ({"t_p": 0.5, "t_n": 0.01, "t_p_end": 0.52, "t_n_end": 1e-3}, (0.5, 0.01), (0.52, 1e-3)),
     ],
 )
 def test_other_thresholds(settings: dict, early: tuple, late: tuple) -> None:
     method = make_trainer("commatch", settings=settings).method
     assert method.thresholds(0.0) == pytest.approx(early)
-    assert method.thresholds(7.0 if "t_p" in settings or "threshold_every" in settings else 0.1) == pytest.approx(late)
+    epochs = 7.0 if "t_p" in settings or "threshold_every" in settings else 0.1
+    assert method.thresholds(epochs / 1024) == pytest.approx(late)
 
 
 # ---- the passes ----------------------------------------------------------------------------------------------------------
@@ -396,7 +405,7 @@ def test_resume_with_dropout_and_remembered_deviations(tmp_path: Path) -> None:
         "data": "digits",
         "net": "small",
         "net_options": {"width": 4},
-        "settings": {"mc_every": 3, "threshold_every": 0.01},
+        "settings": {"mc_every": 3, "threshold_every": 0.1},
         "policies": ("fm", "cta"),
         "steps": 24,
     }

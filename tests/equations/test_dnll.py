@@ -2,19 +2,22 @@
 
 import itertools
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from halfseen import checkpoint
 from halfseen.draws import Draws
 from halfseen.errors import UserError
-from halfseen.method import Clock
+from halfseen.method import Clock, Plan
 from halfseen.methods.dnll import DNLL, Config
 from halfseen.parts.losses import negative
 from halfseen.parts.negatives import ErrorPerception, inclusion, pick_negatives
 from tests.equations.tiny import batch, finite_difference, step, task
+from tests.toy import assert_same, make_trainer, stop_after
 
 
 def method(K: int = 4, seed: int = 0, **settings) -> DNLL:
@@ -243,9 +246,9 @@ def test_the_weight_and_its_ramp() -> None:
 
     start, end = Clock(0, 100, 10), Clock(50, 100, 10)
     assert term(start, lambda_u=3.0) == pytest.approx(3 * term(start))
-    assert term(start, lambda_rampup_epochs=5.0) == pytest.approx(math.exp(-5) * term(start))
-    assert term(Clock(25, 100, 10), lambda_rampup_epochs=5.0) == pytest.approx(math.exp(-5 / 4) * term(start))
-    assert term(end, lambda_rampup_epochs=5.0) == pytest.approx(term(start))
+    assert term(start, lambda_ramp=0.5) == pytest.approx(math.exp(-5) * term(start))
+    assert term(Clock(25, 100, 10), lambda_ramp=0.5) == pytest.approx(math.exp(-5 / 4) * term(start))
+    assert term(end, lambda_ramp=0.5) == pytest.approx(term(start))
 
 
 @pytest.mark.parametrize("rows", ["learner", "teacher"])
@@ -319,7 +322,7 @@ def reference_errors(p: Tensor, y: Tensor) -> Tensor:
 
 
 def test_Pr_is_the_confidence_of_errors_per_pass_over_the_labelled_images() -> None:
-    """Accumulated online over an epoch of three steps, 24 rows for 8 images; the first epoch has Pr = 0."""
+    """Accumulated online over three steps, 24 rows for 8 images; before the first measurement Pr = 0."""
     model = method(4, epm_ema=0.0)
     expected = [torch.zeros(4, 4), torch.zeros(4, 4)]
     for seed in range(3):
@@ -328,7 +331,7 @@ def test_Pr_is_the_confidence_of_errors_per_pass_over_the_labelled_images() -> N
             assert all(v == 0 for name, v in losses.stats.items() if "Pr" in name)
         for s, net in enumerate(model.nets):
             expected[s] += reference_errors(net(data.x).softmax(1), data.y)
-    model.end_epoch(Clock(29, 100, 10), None)
+    model.measure(Clock(29, 100, 10), None)
     for s in (0, 1):
         assert expected[s].sum() > 0
         torch.testing.assert_close(model.perception.Pr[s], expected[s] * 8 / 24)
@@ -339,18 +342,67 @@ def test_Pr_is_the_confidence_of_errors_per_pass_over_the_labelled_images() -> N
     torch.testing.assert_close(stats["2/Pr_norm"], (expected[1] / 3).norm())
 
 
-def test_Pr_follows_its_epochs() -> None:
-    perception = ErrorPerception(1, 3)
+def test_Pr_follows_its_measurements_and_is_of_its_true_size_from_the_first_on() -> None:
+    perception = ErrorPerception(1, 3, decay=0.9)
     logits, y = torch.tensor([[0.0, 9.0, 0.0]]), torch.tensor([0])
     p = float(logits.softmax(1)[0, 1])
     value = 0.0
-    for _ in range(3):
+    for n, labelled in enumerate((5, 8, 3), 1):
         perception.watch(0, logits, y)
-        perception.finish(labelled=5, ema=0.9)
-        value = 0.9 * value + 0.1 * 5 * p
-        assert float(perception.Pr[0, 0, 1]) == pytest.approx(value)
-    perception.finish(labelled=5, ema=0.9)  # an epoch in which nothing was seen
-    assert float(perception.Pr[0, 0, 1]) == pytest.approx(0.9 * value)
+        perception.finish(labelled)
+        value = 0.9 * value + 0.1 * labelled * p
+        assert float(perception.Pr[0, 0, 1]) == pytest.approx(value / (1 - 0.9**n))
+        if n == 1:
+            assert float(perception.Pr[0, 0, 1]) == pytest.approx(5 * p)
+            assert perception.stats()["1/Pr_sum"] == perception.Pr.sum()
+    perception.finish(5)  # nothing was seen: no measurement
+    assert float(perception.Pr[0, 0, 1]) == pytest.approx(value / (1 - 0.9**3))
+    perception.watch(0, -logits, y)  # right: a measurement of 0
+    perception.finish(5)
+    assert float(perception.Pr[0, 0, 1]) == pytest.approx(0.9 * value / (1 - 0.9**4))
+    with pytest.raises(UserError, match="epm_ema=1 "):
+        ErrorPerception(1, 3, decay=1.0)
+
+
+@pytest.mark.parametrize("source", ["online", "eval_pass"])
+@pytest.mark.parametrize(("passes", "every"), [(10, 10), (2.5, 2), (0.01, 1)])
+def test_Pr_is_measured_every_so_many_passes_over_the_labelled_images(source: str, passes: float, every: int) -> None:
+    """16 labelled images, 16 of them a step; a pass over the unlabelled ones is 12 steps and of no matter here."""
+    trainer = make_trainer("dnll", steps=30, settings={"epm_every": passes, "epm_source": source})
+    assert len(trainer.data.labelled) == 16
+    perception, measured = trainer.method.perception, []
+    finish = perception.finish
+
+    def noted(labelled: int) -> None:
+        finish(labelled)
+        measured.append(trainer.step)
+        if len(measured) == 1 and every > 1:
+            assert perception.Pr.sum() > 0
+
+    perception.finish = noted
+    trainer.run()
+    assert measured == list(range(every, 31, every))
+    torch.testing.assert_close(perception.weight, torch.full((2,), 1 - 0.9 ** len(measured)))
+
+
+@pytest.mark.parametrize("source", ["online", "eval_pass"])
+@pytest.mark.parametrize("stop", [13, 14, 15])
+def test_resume_around_a_measurement(source: str, stop: int, tmp_path: Path) -> None:
+    """Steps 7 and 14 measure; what was watched since is in the checkpoint."""
+    more = {"steps": 30, "settings": {"epm_every": 7, "epm_source": source}}
+    straight = make_trainer("dnll", folder=tmp_path / "a", **more)
+    straight.run()
+    stop_after(make_trainer("dnll", folder=tmp_path / "b", **more), stop)
+    resumed = make_trainer("dnll", folder=tmp_path / "b", **more)
+    resumed.load(checkpoint.load(tmp_path / "b" / "checkpoints" / "last.pt"))
+    resumed.run()
+    assert_same(straight.state(), resumed.state())
+
+
+def test_everything_decays_as_in_the_add_ons_release() -> None:
+    """Biases and batch norm too, as Dual Student's, on whose code the release is built."""
+    (stage,) = method().stages(Plan(9, 8, 32, (8, 16)))
+    assert all(spec.decay_all for spec in stage.optim.values())
 
 
 def test_Pr_from_a_pass_over_the_labelled_images_in_eval_mode() -> None:
@@ -363,13 +415,12 @@ def test_Pr_from_a_pass_over_the_labelled_images_in_eval_mode() -> None:
         labelled=torch.arange(8), y=data.y, sweep=lambda ids: iter([(part, data.x[part]) for part in half])
     )
     with torch.no_grad():
-        model.end_epoch(Clock(9, 100, 10), images)
+        model.measure(Clock(9, 100, 10), images)
         expected = reference_errors(model.nets[1](data.x).softmax(1), data.y)
     assert expected.sum() > 0
     torch.testing.assert_close(model.perception.Pr[1], expected)
     without = method(4, epm=False, epm_source="eval_pass")
-    without.end_epoch(Clock(9, 100, 10), None)
-    assert without.perception.Pr.sum() == 0
+    assert without.stages(Plan(9, 8, 32, (8, 16)))[0].moments == ()
 
 
 # ---- numbers that are logged, and limits -----------------------------------------------------------------------------
@@ -408,6 +459,7 @@ def test_settings_that_contradict_are_refused() -> None:
         {"use_self": False, "networks": 1},
         {"networks": 1, "alternate": True},
         {"epm_ema": 1.0},
+        {"epm_every": 0.0},
     ):
         with pytest.raises(UserError):
             Config(**settings)

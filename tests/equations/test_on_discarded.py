@@ -121,10 +121,14 @@ def test_the_mean_over_selected_rows_or_over_all() -> None:
 
 
 def test_the_weight_over_training() -> None:
+    """A hundredth of training is one of the release's epochs; it rises through epoch 15, that one included."""
     model = method()
-    assert [round(model.weight(t), 2) for t in (0.0, 0.14999, 0.15, 1.0)] == [0.51, 2.02, 2.0, 2.0]
+    released = [75 * math.exp(-5 * (1 - e / 100) ** 2) if e <= 15 else 2.0 for e in range(100)]
+    assert [model.weight(e / 100) for e in range(100)] == pytest.approx(released)
+    assert model.weight(0.15) == pytest.approx(2.0238, abs=5e-5)
+    assert model.weight(0.1599) == model.weight(0.15)
     model = method(weight=5.0, start_weight=0.0, start=0.5)
-    assert [model.weight(t) for t in (0.0, 0.49, 0.5)] == [0.0, 0.0, 5.0]
+    assert [model.weight(t) for t in (0.0, 0.5, 0.51)] == [0.0, 0.0, 5.0]
     data = batch(5)
     early, late = (float(step(method(), data, c)[0].terms["1/L_n"].detach()) for c in (Clock(0, 100, 10), LATE))
     assert early == pytest.approx(late * 75 * math.exp(-5) / 2)
@@ -145,7 +149,10 @@ def test_error_perception_follows_the_labelled_images() -> None:
         p = student(data.x).softmax(1)
         wrong = p.argmax(1) != data.y
         torch.testing.assert_close(model.perception.seen[s].sum(), p.amax(1)[wrong].sum().float())
-    stage.end_epoch(LATE, None)
+    (moment,) = stage.moments
+    assert [done for done in range(1, 31) if moment.due(done)] == [10, 20, 30]  # passes of the 8 labelled images
+    moment.do(LATE, None)
+    assert method().stages(Plan(100, 8, 32, (8, 200)))[0].moments == ()
     assert model.perception.Pr.sum() > 0
     for k in range(5):
         model.perception.Pr[0, k, (k + 1) % 5] = model.perception.Pr[1, k, (k + 2) % 5] = 1e3

@@ -60,6 +60,8 @@ def test_small_is_small():
     for shape in ((1, 28, 28), (3, 32, 32)):
         for classes in (10, 100):
             assert parameters(make_net("small", classes=classes, shape=shape)) < 150_000
+    for width, count in ((16, 28_794), (32, 112_874)):  # what its docs say
+        assert parameters(make_net("small", classes=10, shape=(1, 28, 28), width=width)) == count
 
 
 SHAPES = {

@@ -3,13 +3,14 @@
 import math
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from halfseen.errors import NotFiniteError, Stopped, UserError
-from halfseen.method import Losses, Plan, Unlabelled
+from halfseen.method import Losses, Moment, Plan, Unlabelled
 from halfseen.training import checkpoint
 from halfseen.training.trainer import Pace, Tally, Trainer, part_of
 from tests.toy import assert_same, make_trainer, stop_after
@@ -37,6 +38,22 @@ def test_reprediction_happens_on_entry_and_after_every_epoch_but_the_last() -> N
     assert epoch == len(trainer.data.unlabelled) // 64
     trainer.run()
     assert trainer.method.predictions == 1 + math.ceil(100 / epoch) - 1
+
+
+def test_moments_come_after_their_steps_without_gradient() -> None:
+    trainer = toy(steps=12)
+    seen = []
+
+    def note(clock, data) -> None:
+        assert not torch.is_grad_enabled()
+        assert data is trainer.data
+        trainer.method.eval()
+        seen.append(clock.step + 1)
+
+    trainer.stages[1] = replace(trainer.stages[1], moments=(Moment(lambda done: done in (2, 5, 6), note),))
+    trainer.run()
+    assert seen == [2, 5, 6]
+    assert trainer.method.training
 
 
 def test_an_unlabelled_pass_visits_each_image_at_most_once() -> None:
