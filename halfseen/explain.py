@@ -31,6 +31,7 @@ LINE = 118  # characters of a line of settings
 VIEWS = {
     "none": "the image itself",
     "te": "shift by up to 2 pixels; mirror",
+    "tx2": "shift by up to 2 pixels to the left or right, not up or down; never mirrored",
     "ds": "shift by up to 4 pixels; mirror",
     "fm": "random crop with 4 reflected pixels around; mirror",
     "affine": "turn, zoom, shear and move in one resampling; mirror",

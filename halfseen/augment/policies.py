@@ -18,7 +18,7 @@ from halfseen.draws import Draws
 from halfseen.errors import UserError, nearest
 
 IMAGE_POLICIES = (
-    *("none", "te", "ds", "fm", "affine", "jitter", "cutout16"),
+    *("none", "te", "tx2", "ds", "fm", "affine", "jitter", "cutout16"),
     *("ra", "ra-torchssl", "cta", "noise"),
 )
 VECTOR_POLICIES = ("none", "noise", "vector")
@@ -88,6 +88,7 @@ def make_policy(
         "none": (),
         "noise": (),
         "te": (Shift(2, flip, fill),),
+        "tx2": (Shift(2, False, fill, sideways=True),),  # a translation alone: it never mirrors
         "ds": (Shift(4, flip, fill),),
         "fm": (Shift(4, flip, fill),),
         "affine": (Affine(flip, rotate, zoom, shear, move),),
