@@ -54,7 +54,7 @@ class Settings:
     """Validation images beside the labelled ones, as some papers have: more labels, so say it when you quote the result."""
 
     weak: str = "auto"
-    """Policy of the weak view: none te ds fm affine noise jitter cutout16, composed with + (auto: the method's)."""
+    """Policy of the weak view: none te tx2 ds fm affine noise jitter cutout16, composed with + (auto: the method's)."""
     strong: str = "auto"
     """Policy of the strong view: those, ra, ra-torchssl, cta (auto: the method's)."""
     per_image: bool = False

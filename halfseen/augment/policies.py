@@ -18,7 +18,7 @@ from halfseen.draws import Draws
 from halfseen.errors import UserError, nearest
 
 IMAGE_POLICIES = (
-    *("none", "te", "ds", "fm", "affine", "jitter", "cutout16"),
+    *("none", "te", "tx2", "ds", "fm", "affine", "jitter", "cutout16"),
     *("ra", "ra-torchssl", "cta", "noise"),
 )
 VECTOR_POLICIES = ("none", "noise", "vector")
@@ -88,6 +88,7 @@ def make_policy(
         "none": (),
         "noise": (),
         "te": (Shift(2, flip, fill),),
+        "tx2": (Shift(2, False, fill, sideways=True),),  # a translation alone: it never mirrors
         "ds": (Shift(4, flip, fill),),
         "fm": (Shift(4, flip, fill),),
         "affine": (Affine(flip, rotate, zoom, shear, move),),
@@ -110,6 +111,7 @@ def make_policy(
 VIEWS = {
     "none": "the image itself",
     "te": "shift by up to 2 pixels; mirror",
+    "tx2": "shift by up to 2 pixels to the left or right, not up or down; never mirrored",
     "ds": "shift by up to 4 pixels; mirror",
     "fm": "random crop with 4 reflected pixels around; mirror",
     "affine": "turn, zoom, shear and move in one resampling; mirror",

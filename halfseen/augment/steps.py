@@ -43,13 +43,15 @@ class Shift:
     reach: int
     flip: bool
     fill: int = 0
+    sideways: bool = False  # left and right only
 
     def __call__(self, x: Tensor, pending: Pending | None, draws: Draws) -> tuple[Tensor, Pending | None]:
         if pending is not None:
             x = settle(x, pending, self.fill)
         offsets = draws.integers(-self.reach, self.reach + 1, len(x), 2).to(x.device, non_blocking=True)
+        dy = torch.zeros_like(offsets[:, 0]) if self.sideways else offsets[:, 0]
         flipped = coins(draws, x) if self.flip else None
-        return shift(x, offsets[:, 0], offsets[:, 1], flipped), None
+        return shift(x, dy, offsets[:, 1], flipped), None
 
 
 def coins(draws: Draws, x: Tensor) -> Tensor:

@@ -40,16 +40,16 @@ for i in range(first, last):
         pixels[i - first] = np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
 """
 TRAIN = """
-import json, resource, sys
+import json, sys
 import numpy as np
 import halfseen
+from halfseen.bench.peak import own_peak
 x = np.load(sys.argv[1], mmap_mode="r")
 y = np.full(len(x), -1)
 y[:20] = np.arange(20) % 10
 halfseen.train({"x": x, "y": y}, method="fixmatch", net="small", steps=20, batch=8, unlabelled_batch=64, val="none",
                threads=1, out=sys.argv[2], report=False, quiet=True)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print(json.dumps(peak))
+print(json.dumps(own_peak()))
 """
 
 
@@ -134,8 +134,7 @@ def memory(counts: tuple[int, int], tick: Tick) -> list[Row]:
                 block[...] = random.integers(0, 256, block.shape, dtype=np.uint8)
             pixels.flush()
             del pixels
-            command = [sys.executable, "-c", TRAIN, str(x), str(Path(place, "run"))]
-            peaks.append(int(json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)))
+            peaks.append(peak_of_training(x, Path(place, "run")))
     few, many = counts
     image = 32 * 32 * 3
     slope = (peaks[1] - peaks[0]) / ((many - few) * image)
@@ -146,6 +145,12 @@ def memory(counts: tuple[int, int], tick: Tick) -> list[Row]:
     rows = [Row("memory/slope", slope, "x", says, 1.1, False, full, held)]
     says = f"besides the images (peak {peaks[0] / 2**20:,.0f} MiB at {few:,}, {peaks[1] / 2**20:,.0f} MiB at {many:,})"
     return [*rows, Row("memory/constant", constant / 2**20, "MiB", says)]
+
+
+def peak_of_training(x: Path, out: Path) -> int:
+    """Bytes that a short run on the images in `x`, in a process of its own, held at most."""
+    command = [sys.executable, "-c", TRAIN, str(x), str(out)]
+    return int(json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout))
 
 
 def start_up(rounds: int, tick: Tick) -> list[Row]:

@@ -97,7 +97,7 @@ def fill_table(
 
 def job(data: str, row: Row, labels: int | None, seed: int, common: Settings, out: Path, parallel: int) -> Job:
     name, _, own = row.method.partition(":")
-    shared = pairs(common.overrides)
+    shared = pairs((*common.overrides, *row.changes.get("overrides", ())))
     chosen = below(shared, "method") | pairs(part for part in OUTER_COMMA.split(own) if part)
     entry = methods.load(name)
     with_settings(entry.config(), chosen, name)  # a wrong key shows before anything runs
@@ -105,7 +105,7 @@ def job(data: str, row: Row, labels: int | None, seed: int, common: Settings, ou
     overrides += [f"method.{k}={v}" for k, v in chosen.items()]
     threads = common.threads or max(1, (os.cpu_count() or 1) // parallel)
     told = {"num_labels": labels, "seed": seed, "split_seed": seed, **row.changes, "method": name, "threads": threads}
-    settings = dataclasses.replace(common, overrides=tuple(overrides), **told)
+    settings = dataclasses.replace(common, **(told | {"overrides": tuple(overrides)}))
     slug = "".join(c if c.isalnum() or c in "._-" else "_" for c in row.title)
     return Job(row.data or data, row, labels, seed, out / f"{slug}-{labels or 'all'}-{seed}", settings)
 

@@ -14,8 +14,8 @@ Evaluated: Net 1, without ensembling; Net 2; CCN, which is z_C.
 Departures:
 - The paper gives no value for eta, lambda, mu, alpha, eps, rates, batch, views or network; ours follow Temporal Ensembling.
 - Eq 5 before an image's first visit has no target: valid_j = 0 then (te_bias_correction = false: tau_j = Z_j).
-- H, the KL terms and CE(h_2, y_C) act at full weight from the start, on labels that are random then. term_ramp lets them rise
-  over a share of training as mu does; Temporal Ensembling's ramp of the rate, which the default keeps, does that too.
+- H, the KL terms and CE(h_2, y_C) act at full weight from the start, on labels that are random then. term_ramp lets them
+  rise over a share of training as mu does; Temporal Ensembling's ramp of the rate, which the default keeps, does that too.
 - Labelled and unlabelled rows go through separate forwards, and VAT's passes repeat the masks of the clean one, so that A_i
   compares predictions that differ by r alone.
 - Section 3 of the paper has no L_C in L_1 and L_2, Algorithm 1 has: lc_into_essentials = false takes Section 3's reading.

@@ -5,7 +5,7 @@
     L = CE(p(a(x_b), theta), y_b) + J        w(t) = weight min(t, T)/T, or weight exp(-5 (1 - min(t, T)/T)^2)
 
 The teacher theta' sees its own view, in train mode (its dropout and noise at work), without gradient; ||.||^2 is the mean
-over classes. Evaluated: the teacher, and the student.
+over classes. Evaluated: the teacher, and the student (headline = net: the student first).
 
 `consistency_on`: the rows of J, all (L and U, CIFAR in the paper) or unlabelled (SVHN; the WRN protocol).
 `ce_norm = batch` divides the labelled sum by all rows, as the first release does and as its weights assume; `labelled`
@@ -46,6 +46,7 @@ class Config:
     batch_norm_on_u: bool = False  # do unlabelled rows move the student's running statistics? (true in the paper)
     heads: Literal[1, 2] = 1
     logit_distance: float = 0.01  # weight of the tie between two heads
+    headline: Literal["teacher", "net"] = "teacher"  # predictor that comes first; net: the student
     optim: Optim = Optim()
 
 
@@ -95,4 +96,5 @@ class MeanTeacher(Method[Config]):
         self.teacher.follow(self.net, decay, warm_step=clock.step + 1, buffers=self.cfg.teacher_norm)
 
     def predictors(self) -> dict[str, nn.Module]:
-        return {"teacher": self.teacher, "net": self.net}
+        found: dict[str, nn.Module] = {"teacher": self.teacher, "net": self.net}
+        return {self.cfg.headline: found[self.cfg.headline], **found}

@@ -21,7 +21,7 @@ class Row:
     method: str  # "dnll" or "dnll:m=1,epm=false"
     seeds: int = 3
     name: str = ""  # in the table and of the folders; empty: the method as it is written
-    changes: Mapping[str, Any] = field(default_factory=dict)  # of Settings, where this row differs from the others
+    changes: Mapping[str, Any] = field(default_factory=dict)  # of Settings; its overrides are added to the others'
     data: str = ""  # other data than the table's, such as the target itself in domain adaptation
     paper: Mapping[int, float] = field(default_factory=dict)  # accuracy in % that its paper reports, by labels
 

@@ -64,7 +64,7 @@ def test_same_seed_same_view_and_fresh_ones_each_call(name: str) -> None:
     first = one(x)
     assert torch.equal(first, two(x))
     changed = (one(x) != first).flatten(1).any(1).float().mean()
-    assert changed == 0 if name == "none" else changed > 0.8
+    assert changed == 0 if name == "none" else changed > 0.6  # tx2 has five views: four in five change
     torch.manual_seed(1)
     state = torch.get_rng_state()
     one(x)
@@ -124,6 +124,21 @@ def test_crops_are_windows_of_the_reflected_image(name: str, reach: int, flip: b
     flips = sum(mirrored for _, _, mirrored in found)
     assert 230 < flips < 370 if flip else flips == 0
     assert {dy for dy, _, _ in found} == {dx for _, dx, _ in found} == set(range(2 * reach + 1))
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_tx2_moves_left_and_right_alone(flip: bool) -> None:
+    """Every image is its own rows over a reflected border, by -2 to 2 columns, all as often; never mirrored."""
+    n = 1000
+    x = images(n, 3, 12, 10)
+    view = bytes_of(policy("tx2", (3, 12, 10), flip)(x))
+    padded = torch.nn.functional.pad(x.float(), (2, 2, 0, 0), mode="reflect")
+    moves = [
+        [dx - 2 for dx in range(5) if torch.equal(view[i], padded[i, :, :, dx : dx + 10])] for i in range(n)
+    ]  # an image of random bytes is one of them alone
+    assert all(len(found) == 1 for found in moves)
+    counts = torch.bincount(torch.tensor(moves).flatten() + 2, minlength=5)
+    assert ((counts > 140) & (counts < 260)).all()
 
 
 def test_affine_flips_only_when_it_may() -> None:

@@ -1,10 +1,12 @@
 """The bench's rows of what a user waits for: each runs what it names, and is a number with its target beside it."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from halfseen.bench import peak
 from halfseen.bench.costs import ended, first_step, loading, memory, write_pictures
 from halfseen.bench.show import figure, wanted
 from halfseen.data import open_data
@@ -48,6 +50,34 @@ def test_memory_is_the_slope_between_two_trainings() -> None:
     assert constant.value == pytest.approx(few - slope.value * 200 * 3072 / 2**20)
     assert few > 50  # MiB: torch alone
     assert slope.met is None
+
+
+LARGE = """
+import sys
+from pathlib import Path
+import numpy as np
+from halfseen.bench.costs import peak_of_training
+from halfseen.bench.peak import own_peak
+held = np.ones(2**30, dtype=np.uint8)  # 1 GiB, touched
+x = Path(sys.argv[1], "x.npy")
+np.save(x, np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), dtype=np.uint8))
+print(peak_of_training(x, Path(sys.argv[1], "run")), own_peak(), len(held))
+"""
+
+
+def test_a_run_is_measured_without_the_program_that_started_it(tmp_path: Path) -> None:
+    """By `ru_maxrss` the run would show the gibibyte that its parent holds."""
+    said = subprocess.run([sys.executable, "-c", LARGE, str(tmp_path)], capture_output=True, check=True, text=True)
+    run, parent, held = map(int, said.stdout.split())
+    assert parent > held
+    assert 50 * 2**20 < run < held
+
+
+def test_without_proc_the_peak_is_what_the_system_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(peak, "STATUS", tmp_path / "status")
+    assert 10 * 2**20 < peak.own_peak() < 2**44
+    (tmp_path / "status").write_text("Name:\tpython\nVmHWM:\t    2180 kB\n")
+    assert peak.own_peak() == 2180 * 1024
 
 
 def test_a_first_step_is_waited_for_and_its_run_ended() -> None:

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from halfseen import checkpoint
 from halfseen.draws import Draws
 from halfseen.errors import UserError
 from halfseen.method import Clock, Plan
 from halfseen.methods.dnll import DNLL, Config
 from halfseen.parts.losses import negative
 from halfseen.parts.negatives import ErrorPerception, inclusion, pick_negatives
+from halfseen.training import checkpoint
 from tests.equations.tiny import batch, finite_difference, step, task
 from tests.toy import assert_same, make_trainer, stop_after
 
