@@ -5,9 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from halfseen import methods
 from halfseen.commands.compare import fill_table
+from halfseen.data.published import PUBLISHED
 from halfseen.errors import UserError, nearest
-from halfseen.recipes import recipes
+from halfseen.machine.progress import stderr
+from halfseen.method import Plan
+from halfseen.recipes import Row, recipes
+from halfseen.settings import Settings
 
 LENGTHS = ("epochs", "passes", "steps")
 
@@ -50,7 +55,36 @@ def reproduce(
     lengths = {key: getattr(recipe.common, key) for key in LENGTHS}
     settings = dataclasses.replace(recipe.common, root=root, device=device, report=False, **shorter(lengths, share))
     note = recipe.about if share == 1 else f"{recipe.about}; {share:g} times the recipe's length"
+    said = in_steps(recipe.data, chosen, list(labels) or recipe.labels, settings)
+    if said:
+        stderr().print(said, markup=False)
+        note += f"; {said}"
     return fill_table(recipe.data, chosen, list(labels) or recipe.labels, settings, out, parallel, note)
+
+
+def in_steps(data: str, rows: Sequence[Row], labels: Sequence[int | None], common: Settings) -> str:
+    """How many steps each row takes, where a length is in epochs: they are of another length for each method."""
+    own = {row.title: dataclasses.replace(common, **row.changes) for row in rows}
+    if data not in PUBLISHED or all(settings.epochs is None for settings in own.values()):
+        return ""
+    found = []
+    for row in rows:
+        steps = [steps_of(data, row.method.partition(":")[0], own[row.title], n) for n in labels]
+        least, most = min(steps), max(steps)  # fewer where more of the images are labelled
+        found.append(f"{row.title} {least:,}" + (f" to {most:,}" if most > least else ""))
+    return f"steps a run: {', '.join(found)}"
+
+
+def steps_of(data: str, method: str, settings: Settings, labels: int | None) -> int:
+    """Of a run on a published set whose labelled images are all in it, without opening it."""
+    if settings.epochs is None:
+        return settings.steps or 0
+    kind, known = methods.load(method).method, PUBLISHED[data]
+    left = known.counts[0] - settings.extra_val_per_class * len(known.classes)
+    seen = left if labels is None else labels
+    unseen = left if kind.labelled_in_unlabelled else left - seen
+    batch = (settings.batch or kind.batch[0], settings.unlabelled_batch or kind.batch[1])
+    return max(1, round(settings.epochs * Plan(1, seen, unseen, batch).epoch_steps(kind.epoch)))
 
 
 def shorter(values: Mapping[str, Any], share: float) -> dict[str, Any]:

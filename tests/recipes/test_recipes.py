@@ -1,17 +1,24 @@
 """Recipes: every one is of settings that exist, and `reproduce` runs what was asked for, beside the paper's numbers."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import halfseen.commands.reproduce as home
+from halfseen import methods
 from halfseen.cli import main
 from halfseen.commands.compare import job
-from halfseen.commands.reproduce import reproduce, shorter
-from halfseen.data import NAMES
+from halfseen.commands.reproduce import in_steps, reproduce, shorter
+from halfseen.data import NAMES, choose_split
+from halfseen.data.published import PUBLISHED
+from halfseen.method import Plan
+from halfseen.overrides import below, pairs, with_settings
 from halfseen.recipes import Recipe, Row, recipes
 from halfseen.settings import Settings
+from tests.toy import make_trainer
 
 RECIPES = recipes()
 SMALL = Recipe(
@@ -77,6 +84,82 @@ def test_reproduce_runs_its_rows_with_the_papers_numbers_beside_them(
     assert "paper" in said
     main(["reproduce", "small", "--out", str(tmp_path / "t"), "--num-labels", "8", "--share", "0.1"])
     assert "4 of them finished already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["dnll/t1", "ccn/t2-mnist"])
+def test_the_steps_of_an_epoch_are_said_before_the_images_are_opened(name: str) -> None:
+    """Against the split that a run would draw: held-out images belong to neither part."""
+    recipe = RECIPES[name]
+    known = PUBLISHED[recipe.data]
+    y = torch.arange(known.counts[0]) % len(known.classes)
+    said = in_steps(recipe.data, recipe.rows, recipe.labels, recipe.common)
+    for row in recipe.rows:
+        kind = methods.load(row.method.partition(":")[0]).method
+        settings = dataclasses.replace(recipe.common, **row.changes)
+        lengths = []
+        for n in recipe.labels:
+            split = choose_split(
+                y,
+                torch.ones_like(y, dtype=torch.bool),
+                num_labels=n,
+                val=settings.val_value(),
+                extra_val_per_class=settings.extra_val_per_class,
+                include_labelled_in_unlabelled=kind.labelled_in_unlabelled,
+            )
+            plan = Plan(1, len(split.labelled), len(split.unlabelled), kind.batch)
+            lengths.append(settings.steps or round((settings.epochs or 0) * plan.epoch_steps(kind.epoch)))
+        assert any(f"{row.title} {min(lengths):,}{end}" in said for end in ("", f" to {max(lengths):,}"))
+    if name == "dnll/t1":
+        assert "mean_teacher 307,200, " in said  # its epoch is 1,024 steps
+        assert said.endswith("dnll 96,000 to 102,900")
+
+
+def settings_of(name: str, tmp_path: Path) -> dict[str, Settings]:
+    """Of every row, on its first number of labels."""
+    recipe = RECIPES[name]
+    return {
+        row.title: job(recipe.data, row, recipe.labels[0], 0, recipe.common, tmp_path, 1).settings
+        for row in recipe.rows
+    }
+
+
+def test_dnll_tables_as_the_paper_has_them(tmp_path: Path) -> None:
+    table = settings_of("dnll/t3", tmp_path)
+    assert {s.extra_val_per_class for s in table.values()} == {500}
+    assert (table["dnll"].weak, table["dnll"].strong) == ("none", "tx2")
+
+    table = settings_of("dnll/t1", tmp_path)
+    silent = {title for title, s in table.items() if "net.input_noise=0" in s.overrides}
+    assert silent == {"dnll", "dual_student"}  # whose network has none
+    assert table["ccn"].zca
+    assert "method.eps=8" in table["ccn"].overrides
+
+    table = settings_of("dnll/f6", tmp_path)
+    assert all("net.input_noise=0" in s.overrides for s in table.values())
+    assert len({s.steps for s in table.values()}) == 1
+    for title in ("Mean Teacher", "Mean Teacher + DNLL"):
+        assert "method.headline=net" in table[title].overrides
+
+    assert any("lambda_ramp" in key for key in settings_of("dnll/f7", tmp_path)["DNLL"].overrides)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("r2d2/")])
+def test_the_stages_of_r2d2_last_as_many_epochs_as_the_papers(name: str, tmp_path: Path) -> None:
+    recipe = RECIPES[name]
+    n, labels = PUBLISHED[recipe.data].counts[0], recipe.labels[0]
+    for title, s in settings_of(name, tmp_path).items():
+        if s.method == "supervised":
+            assert (s.batch, (s.steps or 0) / (labels // 40)) == (40, 300)
+            continue
+        entry = methods.load("r2d2")
+        config = with_settings(entry.config(), below(pairs(s.overrides), "method"), "method")
+        task = make_trainer("r2d2", steps=8).method.task
+        plan = Plan(s.steps or 0, labels, n - labels, (s.batch or 0, s.unlabelled_batch or 0))
+        found = []
+        for stage in entry.method(config, task).stages(plan):
+            own = plan if stage.batch is None else dataclasses.replace(plan, batch=stage.batch)
+            found.append(stage.steps / own.epoch_steps(stage.epoch))
+        assert found == [300, 300 if title == "ablation=a" else 600, 50]
 
 
 def test_lengths_shrink_and_nothing_else() -> None:
