@@ -14,8 +14,7 @@ Evaluated: the average of the weights (decay 0.999), and the network itself.
 
 Departures:
 - The paper also says that thresholds follow the network's parameters, and that stability is a label's constancy over
-  training; the rule by epochs and the deviation over dropout passes, which it defines, are built.
-- threshold_every is a share of training: 3/1024, which are the 3 of the paper's 1,024 epochs at any length.
+  training; the rule by epochs (3 of its 1,024 are a share of any run) and the deviation over dropout passes are built.
 - lambda, mu, the dropout's rate and place, the norm of the passes and what UPS decides otherwise are settings.
 - The passes see batch statistics (mc_bn = batch): the running ones of wide residual networks are of no use for the first
   thousands of steps. Where dropout is on the pooled features alone, the layers before it run once for all passes.

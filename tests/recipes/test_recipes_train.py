@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from halfseen import methods
 from halfseen.commands.compare import job
 from halfseen.data import ImageSet
 from halfseen.data.published import PUBLISHED
@@ -103,7 +102,6 @@ def faults_of(data: str, settings: Settings) -> list[str]:
     """What is wrong with a run of these settings, in words."""
     chosen = pairs(settings.overrides)
     images = pictures(data, grey(data, settings))
-    entry = methods.load(settings.method)
     steps = settings.steps or round(1000 * (settings.epochs or 0)) or round((settings.passes or 0) / PASSES_A_STEP)
     trainer = make_trainer(
         settings.method,

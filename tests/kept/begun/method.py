@@ -22,7 +22,9 @@ Departures:
 - Draws are sequential, without replacement; the text asks for inclusion in proportion to R, which sequential draws keep
   for m = 1 only and which cannot be had once m max R > 1 (epm_draw = systematic comes nearest).
 - Pr is measured in the supervised forward (epm_source = online); an eval-mode pass over labels that are learnt by heart
-  finds no error, which is equal probability. Pr follows each epoch's with 0.9 and is 0 in the first.
+  finds no error, which is equal probability. Eqs 22-23 know no epochs: Pr is measured anew every epm_every passes over
+  the labelled images, and is the average of the measurements with decay 0.9, corrected for its start at 0.
+- All parameters decay, as in the add-on's release; the paper does not say.
 - weak_pass = separate: the weak views of u go through a forward of their own, without gradient, with their own batch
   statistics and without touching the running ones.
 - On MNIST the paper takes the images as they are (--weak none --strong none), on CIFAR-10 with the 13-layer network the
@@ -37,11 +39,11 @@ import torch
 from torch import Tensor, nn
 
 from halfseen.errors import UserError
-from halfseen.method import Batch, Clock, Data, Losses, Method, Plan, Stage, Task, Unlabelled
+from halfseen.method import Batch, Clock, Data, Losses, Method, Moment, Plan, Stage, Task, Unlabelled
 from halfseen.optim import Optim
 from halfseen.parts.forward import eval_mode, together
 from halfseen.parts.losses import cross_entropy, negative
-from halfseen.parts.negatives import ErrorPerception, how_many, pick_negatives
+from halfseen.parts.negatives import ErrorPerception, after_passes, how_many, pick_negatives
 from halfseen.parts.ramps import exp_rampup
 from halfseen.parts.weak import with_weak
 
@@ -50,7 +52,7 @@ from halfseen.parts.weak import with_weak
 class Config:
     m: int | None = None  # negatives per image, 1 to K - 1; none: 3, or K - 1 where there are fewer classes
     lambda_u: float = 1.0  # weight of the unlabelled terms
-    lambda_rampup_epochs: float = 0.0  # over which lambda_u rises as exp(-5 (1 - e/T)^2)
+    lambda_ramp: float = 0.0  # share T of training over which lambda_u rises as exp(-5 (1 - t/T)^2)
     nl_per_label: Literal["sum", "mean"] = "sum"  # Eq 9; mean: over the m negatives, the released code's
     nl_form: Literal["exact", "add_eps"] = "exact"  # add_eps: -log(1 - p + 1e-6), no gradient where p = 1 in float32
     networks: Literal[1, 2] = 2  # 1: self-learning, without the cross term
@@ -61,12 +63,15 @@ class Config:
     epm_rows: Literal["learner", "teacher"] = "learner"  # whose row of Pr, for the teacher's label
     epm_source: Literal["online", "eval_pass"] = "online"  # where Pr is measured
     epm_self: Literal["reuse", "own"] = "reuse"  # own: l_self draws a second set, from the network's own row
-    epm_ema: float = 0.9  # of Pr from epoch to epoch; 0: the last epoch's alone
+    epm_every: float = 10.0  # passes over the labelled images from one measurement of Pr to the next
+    epm_ema: float = 0.9  # decay of the average of the measurements; 0: the last one alone
     epm_draw: Literal["sequential", "systematic"] = "sequential"
     weak_pass: Literal["separate", "joint", "eval"] = (
         "separate"  # joint: one forward of all views; eval: without dropout
     )
-    optim: Optim = Optim(schedule="cos")  # of each network: SGD, Nesterov, 0.03, weight decay 5e-4, cosine to 0
+    optim: Optim = Optim(
+        schedule="cos", decay_all=True
+    )  # of each network: SGD, Nesterov, 0.03, cosine to 0; 5e-4 on all
 
     def __post_init__(self) -> None:
         if not (self.use_self or (self.use_cross and self.networks == 2)):
@@ -75,8 +80,11 @@ class Config:
             )
         if self.networks == 1 and self.alternate:
             raise UserError("one network cannot take turns; leave method.alternate off, or take method.networks=2")
-        if not 0 <= self.epm_ema < 1:
-            raise UserError(f"epm_ema={self.epm_ema} must lie between 0 and 1, 1 excluded, or Pr stays 0")
+        if not 0 <= self.epm_ema < 1 or self.epm_every <= 0:
+            raise UserError(
+                f"epm_ema={self.epm_ema:g} must lie between 0 and 1, 1 excluded, or Pr stays 0, and "
+                f"epm_every={self.epm_every:g} above 0"
+            )
 
 
 class DNLL(Method[Config]):
@@ -88,7 +96,7 @@ class DNLL(Method[Config]):
         super().__init__(cfg, task)
         self.m = how_many(cfg.m, task.classes, usual=3)
         self.nets = nn.ModuleList(task.make_net() for _ in range(cfg.networks))
-        self.perception = ErrorPerception(cfg.networks, task.classes)
+        self.perception = ErrorPerception(cfg.networks, task.classes, cfg.epm_ema)
 
     def loss(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         cfg, n = self.cfg, len(self.nets)
@@ -102,7 +110,7 @@ class DNLL(Method[Config]):
         c = [p.argmax(1) for p in q]
         Y = [self.negatives(c[s], teacher=s, learner=n - 1 - s) for s in range(n)]  # [U, K] bool each
         own = Y if cfg.epm_self == "reuse" else [self.negatives(c[s], teacher=s, learner=s) for s in range(n)]
-        lam = cfg.lambda_u * exp_rampup(clock.time, cfg.lambda_rampup_epochs)
+        lam = cfg.lambda_u * exp_rampup(clock.progress, cfg.lambda_ramp)
         stats = self.stats(c, Y)
 
         for s, (a, _, b) in enumerate(passes):
@@ -149,20 +157,21 @@ class DNLL(Method[Config]):
             found["collisions"] = (Y[0] == Y[1]).all(1).float().mean()  # Theorem 3.2's
         return found
 
-    def end_epoch(self, clock: Clock, data: Data) -> None:
-        if not self.cfg.epm:
-            return
+    def measure(self, clock: Clock, data: Data) -> None:
+        """Pr, from what was watched since the last time or from a pass over the labelled images."""
         if self.cfg.epm_source == "eval_pass":
             clean = self.task.view("none")
             with eval_mode(*self.nets):
                 for ids, images in data.sweep(data.labelled):
                     for s, net in enumerate(self.nets):
                         self.perception.watch(s, net(clean(images)), data.y.to(ids.device)[ids], shared=False)
-        self.perception.finish(self.task.labelled, self.cfg.epm_ema)
+        self.perception.finish(self.task.labelled)
 
     def stages(self, plan: Plan) -> list[Stage]:
         optim = {f"nets.{s}": self.cfg.optim for s in range(len(self.nets))}
-        return [Stage("train", self.loss, plan.steps, optim, self.epoch, end_epoch=self.end_epoch)]
+        due = after_passes(self.cfg.epm_every, plan.labelled, plan.batch[0])
+        moments = (Moment(due, self.measure),) if self.cfg.epm else ()
+        return [Stage("train", self.loss, plan.steps, optim, self.epoch, moments=moments)]
 
     def predictors(self) -> dict[str, nn.Module]:
         return dict(zip(("one", "two"), self.nets, strict=False))
