@@ -272,7 +272,8 @@ class Session:
         torch.manual_seed(s.seed * 4099 + rank)  # dropout: processes hold different rows
         seen, truth = hidden_labels(self.images, self.split)
         loader = Loader(self.images, self.split, seen, self.device, rank, world)
-        judge = Judge(self.parts(), views(self.facts, self.device, draws)("none"), self.device, s.test_curve)
+        clean = views(self.facts, self.device, draws)("none")
+        judge = Judge(self.parts(), clean, self.device, s.test_curve, loader)
         plan = Plan(steps, len(self.split.labelled), len(self.split.unlabelled), self.batch)
         bf16 = s.precision == "bf16" or (s.precision == "auto" and self.device.type == "cuda")
         return Trainer(

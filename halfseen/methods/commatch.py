@@ -32,11 +32,12 @@ from halfseen.errors import UserError
 from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
 from halfseen.optim import Optim
 from halfseen.parts.cta import learn_strengths
-from halfseen.parts.ema import AverageNorm, Ema, early
+from halfseen.parts.ema import Ema, early
 from halfseen.parts.forward import has_active_dropout, together
 from halfseen.parts.losses import cross_entropy, negative
-from halfseen.parts.mcdropout import Norm, mc_logits, mean_and_deviation
+from halfseen.parts.mcdropout import PassNorm, mc_logits, mean_and_deviation
 from halfseen.parts.memory import Memory
+from halfseen.parts.norms import Norm
 from halfseen.parts.select import confident, lowered, negatives, positives, raised
 
 
@@ -62,12 +63,14 @@ class Config:
     neg_only_unselected: bool = False  # UPS: no negatives for an image that has a positive label
     per_label: Literal["mean", "sum"] = "mean"  # L_N over the negatives of an image
     nl_form: Literal["exact", "add_eps"] = "exact"  # of -log(1 - p_k)
-    mc_bn: Norm = "batch"  # statistics of batch norm in the passes; eval: the running ones, as UPS
+    mc_bn: PassNorm = "batch"  # statistics of batch norm in the passes; eval: the running ones, as UPS
     mc_every: int = 1  # steps from one measurement of u to the next; between them a single pass and the u remembered
     dropout: float | None = 0.3  # of the network where it has the option and net.dropout is not given; none: its own
     dropout_site: Literal["block", "head"] = "block"  # of a wide residual network: between convolutions, or at the end
     decay: float = 0.999  # of the average that is evaluated
-    average_norm: AverageNorm = "copied"  # its batch-norm statistics: those of the network; averaged as the weights
+    norm: Norm = (
+        "measured"  # batch-norm statistics of what is scored: on clean training images, or as the releases have
+    )
     optim: Optim = Optim()  # FixMatch's
 
 
@@ -143,7 +146,7 @@ class ComMatch(Method[Config]):
         return raised(cfg.t_p, 0.01, cfg.t_p_end, times), lowered(cfg.t_n, 0.1, cfg.t_n_end, times)
 
     def after_step(self, clock: Clock) -> None:
-        self.average.follow(self.net, early(self.cfg.decay, clock.step), buffers=self.cfg.average_norm)
+        self.average.follow(self.net, early(self.cfg.decay, clock.step), buffers=self.cfg.norm)
 
     def predictors(self) -> dict[str, nn.Module]:
         return {"average": self.average, "net": self.net}

@@ -30,6 +30,7 @@ Departures:
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +43,7 @@ from halfseen.optim import Optim
 from halfseen.parts.forward import eval_mode, together
 from halfseen.parts.losses import cross_entropy, negative
 from halfseen.parts.negatives import ErrorPerception, how_many, pick_negatives
+from halfseen.parts.norms import RunningNorm, measured
 from halfseen.parts.ramps import exp_rampup
 from halfseen.parts.weak import with_weak
 
@@ -66,6 +68,7 @@ class Config:
     weak_pass: Literal["separate", "joint", "eval"] = (
         "separate"  # joint: one forward of all views; eval: without dropout
     )
+    norm: RunningNorm = "measured"  # batch-norm statistics of what is scored; copied: the running ones
     optim: Optim = Optim(schedule="cos")  # of each network: SGD, Nesterov, 0.03, weight decay 5e-4, cosine to 0
 
     def __post_init__(self) -> None:
@@ -154,7 +157,8 @@ class DNLL(Method[Config]):
             return
         if self.cfg.epm_source == "eval_pass":
             clean = self.task.view("none")
-            with eval_mode(*self.nets):
+            fresh = measured(data, clean, *self.nets) if self.cfg.norm == "measured" else nullcontext()
+            with fresh, eval_mode(*self.nets):
                 for ids, images in data.sweep(data.labelled):
                     for s, net in enumerate(self.nets):
                         self.perception.watch(s, net(clean(images)), data.y.to(ids.device)[ids], shared=False)

@@ -22,9 +22,10 @@ from torch import nn
 
 from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
 from halfseen.optim import Optim
-from halfseen.parts.ema import AverageNorm, Ema, early
+from halfseen.parts.ema import Ema, early
 from halfseen.parts.forward import frozen_batchnorm
 from halfseen.parts.losses import cross_entropy
+from halfseen.parts.norms import Norm
 from halfseen.parts.ramps import linear_rampup
 
 
@@ -37,7 +38,9 @@ class Config:
     ramp_end: float | None = None  # None: 0.4 for threshold, 1 for original
     batch_norm_on_u: bool = False  # do unlabelled rows move the running statistics of batch norm?
     decay: float = 0.999
-    average_norm: AverageNorm = "copied"  # its batch-norm statistics: those of the network; averaged as the weights
+    norm: Norm = (
+        "measured"  # batch-norm statistics of what is scored: on clean training images, or as the releases have
+    )
     optim: Optim = Optim()
 
 
@@ -73,7 +76,7 @@ class PseudoLabel(Method[Config]):
         return Losses(terms, unlabelled=Unlabelled(logits_u, q, kept))
 
     def after_step(self, clock: Clock) -> None:
-        self.average.follow(self.net, early(self.cfg.decay, clock.step), buffers=self.cfg.average_norm)
+        self.average.follow(self.net, early(self.cfg.decay, clock.step), buffers=self.cfg.norm)
 
     def predictors(self) -> dict[str, nn.Module]:
         return {"average": self.average, "net": self.net}
