@@ -40,12 +40,12 @@ from torch import Tensor, nn
 from halfseen.errors import UserError
 from halfseen.method import Batch, Clock, Data, Losses, Method, Plan, Stage, Task, Unlabelled
 from halfseen.optim import Optim
-from halfseen.parts.forward import eval_mode, together
+from halfseen.parts.forward import eval_mode
 from halfseen.parts.losses import cross_entropy, negative
 from halfseen.parts.negatives import ErrorPerception, how_many, pick_negatives
 from halfseen.parts.norms import RunningNorm, measured
 from halfseen.parts.ramps import exp_rampup
-from halfseen.parts.weak import with_weak
+from halfseen.parts.weak import WeakPass, with_weak
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,7 @@ class Config:
     epm_self: Literal["reuse", "own"] = "reuse"  # own: l_self draws a second set, from the network's own row
     epm_ema: float = 0.9  # of Pr from epoch to epoch; 0: the last epoch's alone
     epm_draw: Literal["sequential", "systematic"] = "sequential"
-    weak_pass: Literal["separate", "joint", "eval"] = (
-        "separate"  # joint: one forward of all views; eval: without dropout
-    )
+    weak_pass: WeakPass = "separate"  # rows that the weak views are normalised with: halfseen/parts/weak.py
     norm: RunningNorm = "measured"  # batch-norm statistics of what is scored; copied: the running ones
     optim: Optim = Optim(schedule="cos")  # of each network: SGD, Nesterov, 0.03, weight decay 5e-4, cosine to 0
 
@@ -96,7 +94,7 @@ class DNLL(Method[Config]):
     def loss(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         cfg, n = self.cfg, len(self.nets)
         weak, strong = self.weak(batch.u), self.strong(batch.u)  # the same for both networks
-        passes = [self.passes(net, self.weak(batch.x), weak, strong) for net in self.nets]
+        passes = [with_weak(net, self.weak(batch.x), weak, strong, cfg.weak_pass) for net in self.nets]
         if cfg.epm and cfg.epm_source == "online":
             for s, (a, _, _) in enumerate(passes):
                 self.perception.watch(s, a, batch.y)
@@ -125,15 +123,6 @@ class DNLL(Method[Config]):
     @property
     def crossing(self) -> bool:
         return self.cfg.use_cross and self.cfg.networks == 2
-
-    def passes(self, net: nn.Module, x: Tensor, weak: Tensor, strong: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of labelled, weak and strong views; the weak ones without gradient."""
-        if self.cfg.weak_pass != "eval":
-            return with_weak(net, x, weak, strong, self.cfg.weak_pass)
-        with torch.no_grad(), eval_mode(net):
-            logits_w = together(net, weak)[0]
-        logits_x, logits_s = together(net, x, strong)
-        return logits_x, logits_w, logits_s
 
     def negatives(self, c: Tensor, teacher: int, learner: int) -> Tensor:
         cfg, K = self.cfg, self.task.classes

@@ -35,7 +35,7 @@ class Config:
     norm: Norm = (
         "measured"  # batch-norm statistics of what is scored: on clean training images, or as the releases have
     )
-    weak_pass: WeakPass = "separate"  # 1.4 times cheaper on a CPU than one forward of all views
+    weak_pass: WeakPass = "separate"  # rows that the weak views are normalised with: halfseen/parts/weak.py
     optim: Optim = Optim()  # SGD, Nesterov, 0.03, cos(7 pi t / 16 T), weight decay 5e-4 (1e-3 for CIFAR-100)
 
 
