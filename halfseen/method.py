@@ -88,6 +88,10 @@ LossFn = Callable[[Batch, Clock], "Losses | Iterator[Losses]"]
 Epoch = Literal["unlabeled_pass", "labeled_pass", "mixed_pass", "selected_pass"] | int
 
 
+# The training images that the batch-norm statistics of what is scored are measured on (parts/norms.py).
+NormRows = Literal["labelled", "all"]
+
+
 class Data(Protocol):
     """The training set as `enter`, `end_epoch` and moments see it; there are no hidden labels in it."""
 
@@ -179,6 +183,7 @@ class Method(nn.Module, ABC, Generic[C]):
     views: ClassVar[tuple[str, str]] = ("fm", "fm+ra")  # default policies of the weak and the strong view
     labelled_in_unlabelled: ClassVar[bool] = False  # are the labelled images also among the unlabelled ones?
     needs_unlabelled: ClassVar[bool] = True  # False: it also trains where every image is labelled
+    norm_rows: ClassVar[NormRows] = "all"  # labelled: it never sees the unlabelled images
 
     def __init__(self, cfg: C, task: Task) -> None:
         super().__init__()
@@ -192,6 +197,11 @@ class Method(nn.Module, ABC, Generic[C]):
     @abstractmethod
     def predictors(self) -> dict[str, nn.Module]:
         """What is evaluated; the first is the headline."""
+
+    @property
+    def norm(self) -> str:
+        """Batch-norm statistics of what is scored and saved: the key `norm` of a method that has one, else measured."""
+        return str(getattr(self.cfg, "norm", "measured"))
 
     def after_step(self, clock: Clock) -> None:
         """After the optimisers' step, without gradient: averages, thresholds."""

@@ -89,13 +89,14 @@ def make_trainer(
     parts = {"test": (images.test_x, images.test_y)}
     if len(split.val):
         parts["val"] = (images.x[split.val], images.y[split.val])
+    loader = Loader(images, split, device, rank, world)
     return Trainer(
         built,
         Plan(steps, len(split.labelled), len(split.unlabelled), batch),
-        Loader(images, split, device, rank, world),
+        loader,
         images.y,
         draws,
-        Judge(parts, views(facts, device, draws)("none"), device),
+        Judge(parts, views(facts, device, draws)("none"), device, data=loader),
         seed=seed,
         pace=pace or Pace(log_every=10, eval_every=20, save_every=1e9),
         watcher=Silent(),

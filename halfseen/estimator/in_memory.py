@@ -102,7 +102,7 @@ def without_folder(images: ImageSet, settings: Settings) -> Trained:
     predictors = trainer.method.predictors()
     name = trainer.best["predictor"] if trainer.best else next(iter(predictors))
     about = lasting({**session.about(trainer), "predictor": name})
-    weights = keepers[0].best or arrays(predictors[name])
+    weights = keepers[0].best or arrays_as_scored(trainer, name)
     return Trained(about, session.facts, weights, trainer.total_steps, trainer.best.get("accuracy"))
 
 
@@ -133,7 +133,14 @@ class Keeper:
     def at(self, step: int, steps: int, stage: str) -> None:
         best = self.trainer.best
         if best and best["step"] == step:
-            self.best = arrays(self.trainer.method.predictors()[best["predictor"]])
+            self.best = arrays_as_scored(self.trainer, best["predictor"])
+
+
+def arrays_as_scored(trainer: Trainer, predictor: str) -> dict[str, NDArray[Any]]:
+    """Of a predictor of the method, with the batch-norm statistics that it is scored with."""
+    net = trainer.method.predictors()[predictor]
+    with trainer.judge.as_scored(trainer.method, net):
+        return arrays(net)
 
 
 def arrays(net: nn.Module) -> dict[str, NDArray[Any]]:

@@ -36,6 +36,7 @@ from halfseen.parts.correction import Corrected, Correction, Extra
 from halfseen.parts.losses import cross_entropy, entropy
 from halfseen.parts.memory import Memory
 from halfseen.parts.mutual import Pass, mutual, read
+from halfseen.parts.norms import RunningNorm
 from halfseen.parts.ramps import exp_rampup
 
 MOST_CLASSES = 20  # up to so many, the mean correction of every class is logged
@@ -66,6 +67,7 @@ class Config:
     update: Literal["jacobi", "gauss_seidel"] = "jacobi"  # gauss_seidel: new forwards before each of the three updates
     ccn_extra: Extra = "net2"  # branch of the head with the additional 64->64 layer
     zero_init_last: bool = False  # True: delta is 0 at the start
+    norm: RunningNorm = "measured"  # batch-norm statistics of what is scored; copied: the running ones
     optim: Optim = Optim("adam", lr=0.003, schedule="te", beta1_end=0.5, weight_decay=0.0)  # of each part; TE's
 
 

@@ -26,18 +26,21 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor, nn, stack
+import torch
+from torch import Tensor, nn
 
 from halfseen.errors import UserError
 from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
 from halfseen.optim import Optim
 from halfseen.parts.cta import learn_strengths
-from halfseen.parts.ema import AverageNorm, Ema, early
+from halfseen.parts.ema import Ema, early
 from halfseen.parts.forward import has_active_dropout, together
 from halfseen.parts.losses import cross_entropy, negative
-from halfseen.parts.mcdropout import Norm, mc_logits, mean_and_deviation
+from halfseen.parts.mcdropout import PassNorm, mc_logits, mean_and_deviation
 from halfseen.parts.memory import Memory
+from halfseen.parts.norms import Norm
 from halfseen.parts.select import confident, lowered, negatives, positives, raised
+from halfseen.parts.weak import beside, noted
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,15 @@ class Config:
     neg_only_unselected: bool = False  # UPS: no negatives for an image that has a positive label
     per_label: Literal["mean", "sum"] = "mean"  # L_N over the negatives of an image
     nl_form: Literal["exact", "add_eps"] = "exact"  # of -log(1 - p_k)
-    mc_bn: Norm = "batch"  # statistics of batch norm in the passes; eval: the running ones, as UPS
+    # statistics of batch norm in the passes: of the weak views; of these and the labelled ones; the running ones, as UPS
+    mc_bn: Literal["batch", "with_labelled", "eval"] = "batch"
     mc_every: int = 1  # steps from one measurement of u to the next; between them a single pass and the u remembered
     dropout: float | None = 0.3  # of the network where it has the option and net.dropout is not given; none: its own
     dropout_site: Literal["block", "head"] = "block"  # of a wide residual network: between convolutions, or at the end
     decay: float = 0.999  # of the average that is evaluated
-    average_norm: AverageNorm = "copied"  # its batch-norm statistics: those of the network; averaged as the weights
+    norm: Norm = (
+        "measured"  # batch-norm statistics of what is scored: on clean training images, or as the releases have
+    )
     optim: Optim = Optim()  # FixMatch's
 
 
@@ -96,14 +102,16 @@ class ComMatch(Method[Config]):
     def loss(self, batch: Batch, clock: Clock) -> Losses:
         cfg = self.cfg
         weak, strong = self.weak(batch.u), self.strong(batch.u)
-        (P, u), (P_n, u_n) = self.measure(weak, batch.u_ids, clock.step)
+        x, shared = self.weak(batch.x), cfg.mc_bn == "with_labelled"
+        with noted(self.net, len(x), wanted=shared) as others:
+            (P, u), (P_n, u_n) = self.measure(weak, batch.u_ids, clock.step, x if shared else None)
         t_p, t_n = self.thresholds(clock.progress)
         kept, kbar = positives(P, u, t_p, cfg.s_p)
         N = negatives(P_n, u_n, kbar, t_n, cfg.s_n)  # [U, K]
         if cfg.neg_only_unselected:
             N = N & ~kept.unsqueeze(1)
 
-        logits_x, logits_s = together(self.net, self.weak(batch.x), strong)
+        logits_x, logits_s = beside(self.net, x, strong, others) if shared else together(self.net, x, strong)
         L_l = cross_entropy(logits_x, batch.y).mean()
         L_P = (kept * cross_entropy(logits_s, kbar)).mean()
         terms = {"L_l": L_l, "L_P": cfg.lambda_p * L_P}
@@ -116,11 +124,18 @@ class ComMatch(Method[Config]):
         learn_strengths(self.strong, self.average, batch.x, batch.y)
         return Losses(terms, stats, Unlabelled(logits_s, P, kept, N if cfg.use_negative else None, weak))
 
-    def measure(self, view: Tensor, ids: Tensor, step: int) -> tuple[tuple[Tensor, Tensor | None], ...]:
-        """P [U, K] and u [U, K], for positive and for negative labels; u is None without the test of stability."""
+    def measure(
+        self, view: Tensor, ids: Tensor, step: int, x: Tensor | None = None
+    ) -> tuple[tuple[Tensor, Tensor | None], ...]:
+        """P [U, K] and u [U, K] of the view, for positive and negative labels; u is None if not asked for.
+
+        x: rows that are normalised together with those of the view.
+        """
         cfg = self.cfg
         several = step % cfg.mc_every == 0 and (cfg.use_stability or cfg.conf_source == "mc_mean")
-        a = mc_logits(self.net, view, cfg.passes if several else 1, cfg.mc_bn)  # [T, U, K]
+        norm: PassNorm = "eval" if cfg.mc_bn == "eval" else "batch"
+        rows = view if x is None else torch.cat([x, view])
+        a = mc_logits(self.net, rows, cfg.passes if several else 1, norm)[:, -len(view) :]  # [T, U, K]
         P, u = mean_and_deviation(a.softmax(2), cfg.ddof)
         P_n, u_n = mean_and_deviation((a / cfg.negative_temperature).softmax(2), cfg.ddof)
         if cfg.conf_source == "single":
@@ -128,7 +143,7 @@ class ComMatch(Method[Config]):
         if not cfg.use_stability:
             return (P, None), (P_n, None)
         if cfg.mc_every > 1 and several:
-            self.deviation.write(ids, stack([u, u_n], 1))
+            self.deviation.write(ids, torch.stack([u, u_n], 1))
         elif cfg.mc_every > 1:
             u, u_n = self.deviation[ids].unbind(1)
         return (P, u), (P_n, u_n)
@@ -143,7 +158,7 @@ class ComMatch(Method[Config]):
         return raised(cfg.t_p, 0.01, cfg.t_p_end, times), lowered(cfg.t_n, 0.1, cfg.t_n_end, times)
 
     def after_step(self, clock: Clock) -> None:
-        self.average.follow(self.net, early(self.cfg.decay, clock.step), buffers=self.cfg.average_norm)
+        self.average.follow(self.net, early(self.cfg.decay, clock.step), buffers=self.cfg.norm)
 
     def predictors(self) -> dict[str, nn.Module]:
         return {"average": self.average, "net": self.net}

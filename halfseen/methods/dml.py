@@ -24,6 +24,7 @@ from halfseen.method import Batch, Clock, Losses, Method, Plan, Stage, Task, Unl
 from halfseen.optim import Optim
 from halfseen.parts.losses import cross_entropy
 from halfseen.parts.mutual import Pass, Rows, mutual, read
+from halfseen.parts.norms import RunningNorm
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Config:
     lambda_ml: float = 1.0  # weight of the KL terms
     dml_on: Rows = "unlabelled"  # rows of the KL terms
     update: Literal["snapshot", "original"] = "snapshot"  # original: Net 1 steps before Net 2 learns from it
+    norm: RunningNorm = "measured"  # batch-norm statistics of what is scored; copied: the running ones
     optim: Optim = Optim("adam", lr=0.003, schedule="te", beta1_end=0.5, weight_decay=0.0)  # CCN's, of each network
 
 

@@ -36,6 +36,7 @@ from halfseen.optim import Optim
 from halfseen.parts.forward import frozen_batchnorm
 from halfseen.parts.heads import TwoHeads
 from halfseen.parts.losses import cross_entropy, squared
+from halfseen.parts.norms import RunningNorm
 from halfseen.parts.ramps import exp_rampup
 
 
@@ -49,6 +50,7 @@ class Config:
     heads: Literal[1, 2] = 2
     logit_distance: float = 0.01  # weight of the tie between two heads
     addon_where: Literal["no_target", "unstable"] = "no_target"  # the rows that an add-on takes for discarded
+    norm: RunningNorm = "measured"  # batch-norm statistics of what is scored; copied: the running ones
     optim: Optim = Optim(lr=0.1, schedule="cos", weight_decay=1e-4, decay_all=True)  # of each student
 
 

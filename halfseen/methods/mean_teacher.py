@@ -30,6 +30,7 @@ from halfseen.parts.ema import Ema
 from halfseen.parts.forward import frozen_batchnorm, together
 from halfseen.parts.heads import TwoHeads
 from halfseen.parts.losses import cross_entropy, squared
+from halfseen.parts.norms import Norm
 from halfseen.parts.ramps import exp_rampup, linear_rampup
 
 
@@ -42,7 +43,9 @@ class Config:
     ce_norm: Literal["labelled", "batch"] = "labelled"
     decay: float = 0.999
     decay_in_ramp: float | None = None  # another decay while the weight rises (.99 in the paper)
-    teacher_norm: Literal["own", "copied", "averaged"] = "own"  # batch-norm statistics of the teacher
+    norm: Norm | Literal["own"] = (
+        "measured"  # batch-norm statistics of what is scored; own: of the teacher's own passes
+    )
     batch_norm_on_u: bool = False  # do unlabelled rows move the student's running statistics? (true in the paper)
     heads: Literal[1, 2] = 1
     logit_distance: float = 0.01  # weight of the tie between two heads
@@ -93,7 +96,8 @@ class MeanTeacher(Method[Config]):
     def after_step(self, clock: Clock) -> None:
         rising = clock.progress < self.cfg.ramp and self.cfg.decay_in_ramp is not None
         decay = self.cfg.decay_in_ramp if rising and self.cfg.decay_in_ramp is not None else self.cfg.decay
-        self.teacher.follow(self.net, decay, warm_step=clock.step + 1, buffers=self.cfg.teacher_norm)
+        buffers = "own" if self.cfg.norm == "measured" else self.cfg.norm  # it teaches in train mode
+        self.teacher.follow(self.net, decay, warm_step=clock.step + 1, buffers=buffers)
 
     def predictors(self) -> dict[str, nn.Module]:
         found: dict[str, nn.Module] = {"teacher": self.teacher, "net": self.net}

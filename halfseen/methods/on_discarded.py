@@ -90,6 +90,10 @@ class OnDiscarded(Method[Config]):
             raise UserError(f"the host has no predictor {cfg.headline!r}; {nearest(cfg.headline, self.predictors())}")
 
     @property
+    def norm(self) -> str:
+        return self.each[0].norm  # the host's
+
+    @property
     def each(self) -> list[Method[Any]]:
         return [cast(Method[Any], host) for host in self.hosts]
 

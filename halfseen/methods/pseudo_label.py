@@ -15,17 +15,20 @@ Departures:
 - batch_norm_on_u = false (the WRN protocol) leaves the running statistics to the labelled pass alone.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
 from halfseen.optim import Optim
-from halfseen.parts.ema import AverageNorm, Ema, early
-from halfseen.parts.forward import frozen_batchnorm
+from halfseen.parts.ema import Ema, early
+from halfseen.parts.forward import frozen_batchnorm, together
 from halfseen.parts.losses import cross_entropy
+from halfseen.parts.norms import Norm
 from halfseen.parts.ramps import linear_rampup
+from halfseen.parts.weak import WeakPass, with_weak
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,12 @@ class Config:
     alpha: float | None = None  # final weight; None: 1 for threshold, 3 for original
     ramp_start: float | None = None  # share of training; None: 0 for threshold, 1/6 for original
     ramp_end: float | None = None  # None: 0.4 for threshold, 1 for original
+    weak_pass: WeakPass = "separate"  # separate, joint: the trained pass teaches; eval, with_labelled: one before it
     batch_norm_on_u: bool = False  # do unlabelled rows move the running statistics of batch norm?
     decay: float = 0.999
-    average_norm: AverageNorm = "copied"  # its batch-norm statistics: those of the network; averaged as the weights
+    norm: Norm = (
+        "measured"  # batch-norm statistics of what is scored: on clean training images, or as the releases have
+    )
     optim: Optim = Optim()
 
 
@@ -57,13 +63,8 @@ class PseudoLabel(Method[Config]):
         return final * linear_rampup(progress - T1, T2 - T1) if progress >= T1 else 0.0
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
-        logits_x = self.net(self.weak(batch.x))  # [B, K]
-        if self.cfg.batch_norm_on_u:
-            logits_u = self.net(self.weak(batch.u))  # [U, K]
-        else:
-            with frozen_batchnorm(self.net):
-                logits_u = self.net(self.weak(batch.u))
-        q = logits_u.detach().float().softmax(1)
+        logits_x, logits_w, logits_u = self.passes(self.weak(batch.x), self.weak(batch.u))
+        q = logits_w.float().softmax(1)  # [U, K]
         confidence, pseudo = q.max(1)
         kept = confidence >= (self.cfg.tau if self.cfg.rule == "threshold" else 0.0)
 
@@ -72,8 +73,20 @@ class PseudoLabel(Method[Config]):
         terms = {"L_s": L_s, "L_u": self.alpha(clock.progress) * L_u}
         return Losses(terms, unlabelled=Unlabelled(logits_u, q, kept))
 
+    def passes(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of labelled rows, of unlabelled ones for teaching, without gradient, and of these for training."""
+        if self.cfg.weak_pass in ("eval", "with_labelled"):
+            return with_weak(self.net, x, u, u, self.cfg.weak_pass)
+        if self.cfg.weak_pass == "joint":
+            logits_x, logits_u = together(self.net, x, u)
+        else:
+            logits_x = self.net(x)
+            with nullcontext() if self.cfg.batch_norm_on_u else frozen_batchnorm(self.net):
+                logits_u = self.net(u)
+        return logits_x, logits_u.detach(), logits_u
+
     def after_step(self, clock: Clock) -> None:
-        self.average.follow(self.net, early(self.cfg.decay, clock.step), buffers=self.cfg.average_norm)
+        self.average.follow(self.net, early(self.cfg.decay, clock.step), buffers=self.cfg.norm)
 
     def predictors(self) -> dict[str, nn.Module]:
         return {"average": self.average, "net": self.net}

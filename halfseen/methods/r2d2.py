@@ -25,6 +25,7 @@ Departures:
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -38,6 +39,7 @@ from halfseen.optim import Optim
 from halfseen.parts.forward import eval_mode, frozen_batchnorm, together
 from halfseen.parts.losses import cross_entropy, entropy, kl, squared
 from halfseen.parts.memory import Memory
+from halfseen.parts.norms import RunningNorm, measured
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Config:
     stage3_labels: Literal["pseudo", "repredict"] = "pseudo"  # paper; the release predicts once more first
     bn_chunks: int = 1  # 4: the release's four GPUs, each with its own batch statistics, the first one's remembered
     supervised_batch: int = 40  # labelled images a step of the first stage
+    norm: RunningNorm = "measured"  # batch-norm statistics of what is scored; copied: the running ones
     supervised: Optim = Optim(lr=0.05, schedule="cos(1.1667)", weight_decay=2e-4, decay_all=True)  # T 350 of 300
     d2: Optim = Optim(lr=0.03, schedule="constant", weight_decay=2e-4, decay_all=True)  # any other schedule: no drops
     finetune: Optim = Optim(lr=0.0025, schedule="cos", weight_decay=2e-4, decay_all=True)  # T 50 of 50
@@ -145,7 +148,8 @@ class R2D2(Method[Config]):
     def predict(self, data: Data) -> None:
         """ytil of U <- the network's logits in eval mode, images as they are; a labelled image among them keeps its row."""
         changed = torch.zeros_like(self.changed)
-        with eval_mode(self.net):
+        fresh = measured(data, self.clean, self.net) if self.cfg.norm == "measured" else nullcontext()
+        with fresh, eval_mode(self.net):
             for ids, x in data.sweep(data.unlabelled):
                 logits = self.net(self.clean(x)).float()
                 logits = torch.where(self.given[ids].unsqueeze(1), self.pseudo[ids], logits)

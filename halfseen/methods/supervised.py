@@ -12,19 +12,23 @@ from torch import nn
 
 from halfseen.method import Batch, Clock, Losses, Method, Task
 from halfseen.optim import Optim
-from halfseen.parts.ema import AverageNorm, Ema, early
+from halfseen.parts.ema import Ema, early
 from halfseen.parts.losses import cross_entropy
+from halfseen.parts.norms import Norm
 
 
 @dataclass(frozen=True)
 class Config:
     decay: float = 0.999  # of the average that is evaluated
-    average_norm: AverageNorm = "copied"  # its batch-norm statistics: those of the network; averaged as the weights
+    norm: Norm = (
+        "measured"  # batch-norm statistics of what is scored: on clean training images, or as the releases have
+    )
     optim: Optim = Optim()  # as FixMatch's, so that the two differ in the unlabelled images only
 
 
 class Supervised(Method[Config]):
     needs_unlabelled = False
+    norm_rows = "labelled"
 
     def __init__(self, cfg: Config, task: Task) -> None:
         super().__init__(cfg, task)
@@ -36,7 +40,7 @@ class Supervised(Method[Config]):
         return Losses({"L_s": cross_entropy(logits, batch.y).mean()})
 
     def after_step(self, clock: Clock) -> None:
-        self.average.follow(self.net, early(self.cfg.decay, clock.step), buffers=self.cfg.average_norm)
+        self.average.follow(self.net, early(self.cfg.decay, clock.step), buffers=self.cfg.norm)
 
     def predictors(self) -> dict[str, nn.Module]:
         return {"average": self.average, "net": self.net}

@@ -27,6 +27,7 @@ from halfseen.optim import Optim
 from halfseen.parts.adversarial import lengths, noise_state, virtual_adversarial
 from halfseen.parts.forward import frozen_batchnorm
 from halfseen.parts.losses import cross_entropy, entropy
+from halfseen.parts.norms import RunningNorm
 from halfseen.parts.ramps import linear_rampup
 
 
@@ -38,6 +39,7 @@ class Config:
     eps: float | None = None  # length of r in the scale that the network sees; None: by the images' shape, see RADII
     xi: float | None = None  # step of the finite difference; None: eps/10
     running_stats: Literal["labelled", "all"] = "labelled"  # rows that move batch norm's; the reference: labelled
+    norm: RunningNorm = "measured"  # batch-norm statistics of what is scored; copied: the running ones
     optim: Optim = Optim(
         "adam", lr=0.001, schedule="linear(0.92)", beta1_end=0.5, weight_decay=0.0
     )  # falls from 460/500

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from halfseen.nets.net import Net
 from halfseen.parts.ramps import warm_decay
 
-AverageNorm = Literal["copied", "averaged"]  # batch-norm statistics of an average that is only evaluated
-
 
 def early(decay: float, step: int) -> float:
     """min((1 + t)/(10 + t), decay): an average meant for evaluation only, which spans the last tenth of a short run."""
@@ -31,12 +29,13 @@ class Ema(nn.Module):
         net: nn.Module,
         decay: float,
         warm_step: int | None = None,
-        buffers: Literal["copied", "averaged", "own"] = "copied",
+        buffers: Literal["copied", "averaged", "own", "measured"] = "copied",
     ) -> None:
         """`warm_step` (1 at the first update): decay min(1 - 1/(warm_step + 1), decay), so the start is soon forgotten.
 
         `buffers`, the statistics of batch norm: `copied` from the network, `averaged` like the weights (counters are
-        copied), or `own`: those of the copy's own passes in train mode, which is what a Mean Teacher has.
+        copied), or `own`: those of the copy's own passes in train mode, which is what a Mean Teacher has. `measured`
+        ones replace them when the copy is scored (parts/norms.py), and until then they are copied.
         """
         d = decay if warm_step is None else warm_decay(warm_step, decay)
         torch._foreach_lerp_(_tensors(self.net.parameters()), _tensors(net.parameters()), 1 - d)
@@ -44,7 +43,7 @@ class Ema(nn.Module):
             return
         pairs = list(zip(self.net.buffers(), net.buffers(), strict=True))
         averaged = [pair for pair in pairs if buffers == "averaged" and pair[0].is_floating_point()]
-        copied = [pair for pair in pairs if buffers == "copied" or not pair[0].is_floating_point()]
+        copied = [pair for pair in pairs if buffers != "averaged" or not pair[0].is_floating_point()]
         if averaged:
             torch._foreach_lerp_([a for a, _ in averaged], [b for _, b in averaged], 1 - d)
         if copied:

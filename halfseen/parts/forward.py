@@ -46,7 +46,7 @@ def only_dropout(*nets: nn.Module) -> Iterator[None]:
 @contextmanager
 def frozen_batchnorm(*nets: nn.Module) -> Iterator[None]:
     """Batch norm in train mode takes the statistics of its batch and leaves the running ones and their count alone."""
-    tracking = [cast(_BatchNorm, module) for net in nets for module in net.modules() if _tracks(module)]
+    tracking = [norm for net in nets for norm in batch_norms(net)]
     try:
         for module in tracking:
             module.track_running_stats = False
@@ -67,6 +67,21 @@ def frozen_parameters(*nets: nn.Module) -> Iterator[None]:
     finally:
         for p in trained:
             p.requires_grad_(True)
+
+
+def batch_norms(net: nn.Module) -> list[_BatchNorm]:
+    """The layers that keep running statistics of batches."""
+    return [cast(_BatchNorm, module) for module in net.modules() if _tracks(module)]
+
+
+@contextmanager
+def eagerly(*nets: nn.Module) -> Iterator[None]:
+    """Compiled networks run uncompiled: hooks on their layers would not be seen otherwise."""
+    if not any(getattr(module, "_compiled_call_impl", None) for net in nets for module in net.modules()):
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def active_dropouts(net: nn.Module) -> list[nn.Module]:

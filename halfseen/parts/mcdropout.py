@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from halfseen.nets.net import Net
 from halfseen.parts.forward import active_dropouts, frozen_batchnorm, only_dropout, together
 
-Norm = Literal["batch", "eval"]
+PassNorm = Literal["batch", "eval"]
 MOST_ROWS = 4096  # rows of one forward
 
 
 @torch.no_grad()
-def mc_logits(net: Net, view: Tensor, passes: int, norm: Norm = "batch") -> Tensor:
+def mc_logits(net: Net, view: Tensor, passes: int, norm: PassNorm = "batch") -> Tensor:
     """[T, n, K] float32: T = `passes` forwards of the view [n, ...] that differ by their dropout.
 
     norm = batch: train mode; batch norm takes the statistics of the view and does not remember them. norm = eval:

@@ -24,14 +24,19 @@ def conclude(
     first = next(iter(last))
     headline: dict[str, Any] = {"which": "last", "predictor": first, "step": trainer.total, **last[first]}
     found: dict[str, Any] = {"last": last, "best": None}
+    name = first
     if trainer.best:
         method.load_state_dict(checkpoint.load(folder.path / "checkpoints" / "best.pt")["method"])
         name = trainer.best["predictor"]
-        scores = {p: judge.full(method.predictors()[name], p, images.classes) for p in judge.parts}
-        found["best"] = {"predictor": name, "step": trainer.best["step"], **scores}
-        headline = {"which": "best on validation", **found["best"]}
-    net = method.predictors()[headline["predictor"]]
-    outputs, unlabelled = probabilities(trainer, net, images, split)
+    net = method.predictors()[name]
+    with judge.as_scored(method, net):
+        if trainer.best:
+            scores = {p: judge.full(net, p, images.classes) for p in judge.parts}
+            found["best"] = {"predictor": name, "step": trainer.best["step"], **scores}
+            headline = {"which": "best on validation", **found["best"]}
+        outputs, unlabelled = probabilities(trainer, net, images, split)
+        if distributed.rank() == 0:
+            save_model(folder.path / "model", net, {**about, "predictor": name}, facts)
     result = {
         "headline": headline,
         **found,
@@ -48,7 +53,6 @@ def conclude(
         "skipped": len(images.skipped),
     }
     if distributed.rank() == 0:
-        save_model(folder.path / "model", net, {**about, "predictor": headline["predictor"]}, facts)
         folder.write_arrays("outputs.npz", outputs)
         folder.write("metrics.json", result)
     distributed.wait()

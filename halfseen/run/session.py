@@ -154,13 +154,14 @@ class Session:
         )
         torch.manual_seed(s.seed * 4099 + rank)  # dropout: processes hold different rows
         clean = views(self.facts, self.device, draws)("none")
+        loader = Loader(self.images, self.split, self.device, rank, world)
         return Trainer(
             method,
             self.plan(steps),
-            Loader(self.images, self.split, self.device, rank, world),
+            loader,
             self.images.y,
             draws,
-            Judge(scored_parts(self.images, self.split), clean, self.device, s.test_curve),
+            Judge(scored_parts(self.images, self.split), clean, self.device, s.test_curve, loader),
             seed=s.seed,
             pace=Pace(s.log_every, s.eval_every, s.save_every),
             watcher=Recorder(self.display, folder, s.tensorboard),

@@ -1,5 +1,6 @@
 """Predictors scored on images that training did not see: quickly while it goes on, in full at the end."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 
 from halfseen.data import ImageSet, Split
 from halfseen.machine import distributed
-from halfseen.method import Method, View
+from halfseen.method import Data, Method, View
+from halfseen.parts.norms import measured
 from halfseen.training import metrics
 
 ROWS = 500
@@ -43,10 +45,16 @@ class Judge:
     """Holds the parts that predictors are scored on: `val` (chooses) and `test` (never chooses)."""
 
     def __init__(
-        self, parts: Mapping[str, tuple[Tensor, Tensor]], clean: View, device: torch.device, test_curve: bool = False
+        self,
+        parts: Mapping[str, tuple[Tensor, Tensor]],
+        clean: View,
+        device: torch.device,
+        test_curve: bool = False,
+        data: Data | None = None,
     ) -> None:
+        """data: the training set, for batch-norm statistics of the predictors' own; none: they stay as they are."""
         self.parts = {name: part for name, part in parts.items() if len(part[0])}
-        self.clean, self.device = clean, device
+        self.clean, self.device, self.data = clean, device, data
         self.watches = [n for n in self.parts if n != "test" or test_curve]  # while training goes on
 
     def during(self, method: Method[Any]) -> dict[str, Any]:
@@ -70,12 +78,19 @@ class Judge:
         headline: dict[str, Tensor] = {}
         for predictor, net in method.predictors().items():
             found[predictor] = {}
-            for name in parts:
-                x, y = self.parts[name]
-                logits = self.logits(net, x)
+            with self.as_scored(method, net):
+                outs = {name: self.logits(net, self.parts[name][0]) for name in parts}
+            for name, logits in outs.items():
+                y = self.parts[name][1]
                 right = logits.argmax(1) == y
                 found[predictor][name] = score(logits, y) | corrections(headline.setdefault(name, right), right)
         return found
+
+    def as_scored(self, method: Method[Any], net: nn.Module) -> contextlib.AbstractContextManager[None]:
+        """Within it a predictor is what is scored, saved and exported: with the statistics that `method.norm` names."""
+        if self.data is None or method.norm != "measured":
+            return contextlib.nullcontext()
+        return measured(self.data, self.clean, net, rows=method.norm_rows)
 
     def logits(self, net: nn.Module, x: Tensor, chosen: Tensor | None = None) -> Tensor:
         return logits_of(net, x, self.clean, self.device, chosen=chosen)

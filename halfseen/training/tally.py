@@ -30,13 +30,21 @@ class Tally:
         first = torch.where(torch.isfinite(values[: len(terms)]), math.inf, float(step))
         self.bad[terms] = torch.minimum(self.bad[terms], first) if terms in self.bad else first
 
-    def add_scores(self, taught: Unlabelled, truth: Tensor) -> None:
-        """How right the teaching was, where the hidden labels are known."""
+    def add_scores(self, taught: Unlabelled, truth: Tensor, labelled: Tensor | None = None) -> None:
+        """How right the teaching was, where the hidden labels are known; labelled [U]: rows that are labelled images too.
+
+        What is taught to those is logged by itself as well. A method whose unlabelled images leave out the labelled ones
+        has no such rows, and nothing is logged.
+        """
         kept, known = taught.kept, truth >= 0
         scored = kept & known
         right = scored & (taught.target.argmax(1) == truth)
         names = ["mask_rate", "pseudo_accuracy"]
         above, below = [kept.sum(), right.sum()], [torch.ones_like(kept).sum(), scored.sum()]
+        if labelled is not None:
+            names.append("labelled_pseudo_accuracy")
+            above.append((right & labelled).sum())
+            below.append((scored & labelled).sum())
         if taught.negatives is not None:
             rows = known.unsqueeze(1) & taught.negatives
             names.append("negative_error")

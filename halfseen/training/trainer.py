@@ -75,6 +75,8 @@ class Trainer:
     ) -> None:
         self.method, self.plan, self.data, self.draws, self.judge = method, plan, data, draws, judge
         self.truth = truth.to(data.device)
+        self.labelled = torch.zeros_like(self.truth, dtype=torch.bool)
+        self.labelled[data.labelled.to(data.device)] = True
         self.seed, self.pace, self.watcher, self.folder, self.bf16 = seed, pace, watcher, folder, bf16
         self.stages = method.stages(plan)
         for stage in self.stages:
@@ -140,7 +142,7 @@ class Trainer:
             self.update(losses, specs)
             self.tally.add_losses(losses, self.total)
             if losses.unlabelled is not None:
-                self.tally.add_scores(losses.unlabelled, self.truth[batch.u_ids])
+                self.tally.add_scores(losses.unlabelled, self.truth[batch.u_ids], self.labelled[batch.u_ids])
         with torch.no_grad():
             self.method.after_step(clock)
 

@@ -14,6 +14,7 @@ from halfseen.method import Method
 from halfseen.training import checkpoint
 from halfseen.training.trainer import part_of, phases
 from tests.contract.cases import PICTURES, case
+from tests.contract.two_processes import score_of
 from tests.toy import assert_same, make_trainer, stop_after
 
 METHODS = methods.names()
@@ -150,7 +151,9 @@ def test_two_processes_are_one_on_pictures(two_processes: Path) -> None:
     single = make_trainer("fixmatch", **PICTURES)
     single.run()
     states = [torch.load(two_processes / f"pictures-{rank}.pt", weights_only=True) for rank in (0, 1)]
-    for key, value in single.method.state_dict().items():
+    single.judge.watches = ["test"]
+    one = {**single.method.state_dict(), "scored": score_of(single.judge.during(single.method))}
+    for key, value in one.items():
         assert torch.equal(states[0][key], states[1][key]), f"the processes differ in {key}"
         torch.testing.assert_close(states[0][key], value, rtol=2e-3, atol=2e-4, msg=lambda m, k=key: f"{k}: {m}")
 

@@ -2,12 +2,17 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from halfseen.machine import distributed
 from tests.contract.cases import PICTURES, case
 from tests.toy import make_trainer
+
+
+def score_of(scores: dict[str, Any]) -> torch.Tensor:
+    return torch.tensor([part["test"]["nll"] for part in scores["predictors"].values()])
 
 
 def main() -> None:
@@ -22,7 +27,9 @@ def main() -> None:
         torch.save(trainer.method.state_dict(), folder / f"{name}-{rank}.pt")
     trainer = make_trainer("fixmatch", **PICTURES, rank=rank, world=world)
     trainer.run()
-    torch.save(trainer.method.state_dict(), folder / f"pictures-{rank}.pt")
+    trainer.judge.watches = ["test"]
+    scores = trainer.judge.during(trainer.method)  # statistics measured by both at once
+    torch.save({**trainer.method.state_dict(), "scored": score_of(scores)}, folder / f"pictures-{rank}.pt")
     distributed.wait()  # who leaves first would take the other's connection with it
     distributed.stop()
 

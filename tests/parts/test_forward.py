@@ -253,9 +253,9 @@ def test_permuting_the_ids_permutes_the_memory():
 
 @pytest.mark.parametrize("norm", ["averaged", "copied"])
 @pytest.mark.parametrize("method", ["supervised", "pseudo_label", "fixmatch", "commatch"])
-def test_the_statistics_of_an_evaluated_average_are_chosen_by_average_norm(method, norm):
+def test_the_statistics_of_an_evaluated_average_are_chosen_by_norm(method, norm):
     """The same weights either way; the running variance is the network's, or follows it with the weights' decay."""
-    settings = {"average_norm": norm, "decay": 0.7}
+    settings = {"norm": norm, "decay": 0.7}
     options = {"width": 4} | ({"dropout": 0.3} if method == "commatch" else {})
     trainer = make_trainer(method, data="digits", net="small", net_options=options, settings=settings, steps=3)
     seen, follow = [], trainer.method.average.follow
