@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from halfseen.draws import Draws
 from halfseen.nets.net import Net
 from halfseen.optim import Optim
+from halfseen.parts.norms import NormRows
 
 View = Callable[[Tensor], Tensor]  # raw images of a batch -> what a network sees
 
@@ -89,7 +90,6 @@ Epoch = Literal["unlabeled_pass", "labeled_pass", "mixed_pass", "selected_pass"]
 
 
 # The training images that the batch-norm statistics of what is scored are measured on (parts/norms.py).
-NormRows = Literal["labelled", "all"]
 
 
 class Data(Protocol):

@@ -25,8 +25,7 @@ Departures:
   finds no error, which is equal probability. Eqs 22-23 know no epochs: Pr is measured anew every epm_every passes over
   the labelled images, and is the average of the measurements with decay 0.9, corrected for its start at 0.
 - All parameters decay, as in the add-on's release; the paper does not say.
-- weak_pass = separate: the weak views of u go through a forward of their own, without gradient, with their own batch
-  statistics and without touching the running ones.
+- weak_pass = separate: the weak views have a forward and batch statistics of their own, and leave the running ones alone.
 - On MNIST the paper takes the images as they are (--weak none --strong none), on CIFAR-10 with the 13-layer network the
   text can be read so for the weak view (--weak none --strong noise); the views here are Dual Student's, and noise.
 """

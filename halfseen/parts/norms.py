@@ -8,22 +8,33 @@ groups of at most GROUP, each normalised by its own statistics as in training, w
 means and squares about them are pooled, so that a norm on the input has the statistics of one large batch exactly.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Literal, cast
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from halfseen.method import Data, NormRows, View
 from halfseen.parts.forward import batch_norms, eagerly, eval_mode, frozen_batchnorm
 
 # Of what is scored: measured anew; or the running ones, which an average has copied from its network, or averaged as weights
 Norm = Literal["measured", "copied", "averaged"]
 RunningNorm = Literal["measured", "copied"]  # of a network that is not an average
 
+NormRows = Literal["labelled", "all"]  # the training images that a method's statistics are measured on
+View = Callable[[Tensor], Tensor]
+
 MOST = 2048  # rows; the mean of a channel is then known to 2% of its deviation at worst
 GROUP = 512
+
+
+class Data(Protocol):
+    """What is asked of the training set."""
+
+    labelled: Tensor  # ids
+    unlabelled: Tensor
+
+    def sweep(self, ids: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
 @contextmanager

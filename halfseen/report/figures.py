@@ -20,6 +20,7 @@ MOST_BARS = 30
 SHARES = {  # logged name -> what it says
     "mask_rate": "share of images used",
     "pseudo_accuracy": "right among those used",
+    "labelled_pseudo_accuracy": "right among those used that are labelled",
     "negative_error": "wrong among negative labels",
 }
 

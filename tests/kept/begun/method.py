@@ -25,13 +25,13 @@ Departures:
   finds no error, which is equal probability. Eqs 22-23 know no epochs: Pr is measured anew every epm_every passes over
   the labelled images, and is the average of the measurements with decay 0.9, corrected for its start at 0.
 - All parameters decay, as in the add-on's release; the paper does not say.
-- weak_pass = separate: the weak views of u go through a forward of their own, without gradient, with their own batch
-  statistics and without touching the running ones.
+- weak_pass = separate: the weak views have a forward and batch statistics of their own, and leave the running ones alone.
 - On MNIST the paper takes the images as they are (--weak none --strong none), on CIFAR-10 with the 13-layer network the
   text can be read so for the weak view (--weak none --strong noise); the views here are Dual Student's, and noise.
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,11 +41,12 @@ from torch import Tensor, nn
 from halfseen.errors import UserError
 from halfseen.method import Batch, Clock, Data, Losses, Method, Moment, Plan, Stage, Task, Unlabelled
 from halfseen.optim import Optim
-from halfseen.parts.forward import eval_mode, together
+from halfseen.parts.forward import eval_mode
 from halfseen.parts.losses import cross_entropy, negative
 from halfseen.parts.negatives import ErrorPerception, after_passes, how_many, pick_negatives
+from halfseen.parts.norms import RunningNorm, measured
 from halfseen.parts.ramps import exp_rampup
-from halfseen.parts.weak import with_weak
+from halfseen.parts.weak import WeakPass, with_weak
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,9 @@ class Config:
     epm_every: float = 10.0  # passes over the labelled images from one measurement of Pr to the next
     epm_ema: float = 0.9  # decay of the average of the measurements; 0: the last one alone
     epm_draw: Literal["sequential", "systematic"] = "sequential"
-    weak_pass: Literal["separate", "joint", "eval"] = (
-        "separate"  # joint: one forward of all views; eval: without dropout
-    )
-    optim: Optim = Optim(
-        schedule="cos", decay_all=True
-    )  # of each network: SGD, Nesterov, 0.03, cosine to 0; 5e-4 on all
+    weak_pass: WeakPass = "separate"  # rows that the weak views are normalised with: halfseen/parts/weak.py
+    norm: RunningNorm = "measured"  # batch-norm statistics of what is scored; copied: the running ones
+    optim: Optim = Optim(schedule="cos", decay_all=True)  # of each: SGD, Nesterov, 0.03, cosine to 0; 5e-4 on all
 
     def __post_init__(self) -> None:
         if not (self.use_self or (self.use_cross and self.networks == 2)):
@@ -101,7 +99,7 @@ class DNLL(Method[Config]):
     def loss(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         cfg, n = self.cfg, len(self.nets)
         weak, strong = self.weak(batch.u), self.strong(batch.u)  # the same for both networks
-        passes = [self.passes(net, self.weak(batch.x), weak, strong) for net in self.nets]
+        passes = [with_weak(net, self.weak(batch.x), weak, strong, cfg.weak_pass) for net in self.nets]
         if cfg.epm and cfg.epm_source == "online":
             for s, (a, _, _) in enumerate(passes):
                 self.perception.watch(s, a, batch.y)
@@ -131,15 +129,6 @@ class DNLL(Method[Config]):
     def crossing(self) -> bool:
         return self.cfg.use_cross and self.cfg.networks == 2
 
-    def passes(self, net: nn.Module, x: Tensor, weak: Tensor, strong: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of labelled, weak and strong views; the weak ones without gradient."""
-        if self.cfg.weak_pass != "eval":
-            return with_weak(net, x, weak, strong, self.cfg.weak_pass)
-        with torch.no_grad(), eval_mode(net):
-            logits_w = together(net, weak)[0]
-        logits_x, logits_s = together(net, x, strong)
-        return logits_x, logits_w, logits_s
-
     def negatives(self, c: Tensor, teacher: int, learner: int) -> Tensor:
         cfg, K = self.cfg, self.task.classes
         if not cfg.epm:
@@ -161,7 +150,8 @@ class DNLL(Method[Config]):
         """Pr, from what was watched since the last time or from a pass over the labelled images."""
         if self.cfg.epm_source == "eval_pass":
             clean = self.task.view("none")
-            with eval_mode(*self.nets):
+            fresh = measured(data, clean, *self.nets) if self.cfg.norm == "measured" else nullcontext()
+            with fresh, eval_mode(*self.nets):
                 for ids, images in data.sweep(data.labelled):
                     for s, net in enumerate(self.nets):
                         self.perception.watch(s, net(clean(images)), data.y.to(ids.device)[ids], shared=False)
