@@ -89,9 +89,6 @@ LossFn = Callable[[Batch, Clock], "Losses | Iterator[Losses]"]
 Epoch = Literal["unlabeled_pass", "labeled_pass", "mixed_pass", "selected_pass"] | int
 
 
-# The training images that the batch-norm statistics of what is scored are measured on (parts/norms.py).
-
-
 class Data(Protocol):
     """The training set as `enter`, `end_epoch` and moments see it; there are no hidden labels in it."""
 
