@@ -32,6 +32,7 @@ from halfseen.errors import UserError
 from halfseen.method import Batch, Clock, Losses, Method, Plan, Stage, Task, Unlabelled
 from halfseen.optim import Optim
 from halfseen.parts.adversarial import lengths, virtual_adversarial
+from halfseen.parts.align import Align, Aligned
 from halfseen.parts.correction import Corrected, Correction, Extra
 from halfseen.parts.losses import cross_entropy, entropy
 from halfseen.parts.memory import Memory
@@ -43,7 +44,7 @@ MOST_CLASSES = 20  # up to so many, the mean correction of every class is logged
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Aligned):
     use_entropy: bool = True  # H; the five rows of Table 3 are these four flags, docs/methods/ccn.md says which
     use_vat: bool = True  # A_i
     use_ml: bool = True  # the KL terms
@@ -83,6 +84,7 @@ class CCN(Method[Config]):
         self.net1, self.net2 = task.make_net(), task.make_net()
         self.eps, self.xi = lengths(cfg.eps, cfg.xi, task.shape)
         self.correction: Correction | None = None
+        self.align = Align(cfg, task)  # of y_C alone
         if cfg.use_ccn:
             d, extra, zero = self.net2.num_features, cfg.ccn_extra, cfg.zero_init_last
             self.correction = Correction(task.classes, d, extra=extra, zero_last=zero)
@@ -141,7 +143,8 @@ class CCN(Method[Config]):
     ) -> dict[str, Tensor]:
         terms = self.essential("2", self.net2, own, peer, y, u, rise)
         if z_C is not None:
-            terms["2/L_yC"] = rise * cross_entropy(own.g_u, z_C.detach().argmax(1)).mean()
+            h_C = self.align(z_C.detach().softmax(1), y)
+            terms["2/L_yC"] = rise * cross_entropy(own.g_u, h_C.argmax(1)).mean()
         return terms
 
     def essential(
@@ -189,7 +192,7 @@ class CCN(Method[Config]):
     @torch.no_grad()
     def stats(self, one: Pass, two: Pass, z_C: Tensor | None) -> dict[str, Tensor]:
         said = one.g_u.argmax(1)
-        stats = {"agreement": (said == two.g_u.argmax(1)).double().mean()}
+        stats = {"agreement": (said == two.g_u.argmax(1)).double().mean()} | self.align.stats()
         if z_C is not None:
             delta = (z_C - one.g_u).mean(0)  # [K]
             stats["changed"] = (said != z_C.argmax(1)).double().mean()
@@ -202,7 +205,7 @@ class CCN(Method[Config]):
         everything = torch.ones_like(one.g_u[:, 0], dtype=torch.bool)
         if z_C is None:
             return Unlabelled(one.g_u, two.g_u.detach().softmax(1), everything)
-        return Unlabelled(two.g_u, z_C.detach().softmax(1), everything)
+        return Unlabelled(two.g_u, self.align.by(z_C.detach().softmax(1)), everything)
 
     def stages(self, plan: Plan) -> list[Stage]:
         parts = ("net1", "net2", "correction") if self.cfg.use_ccn else ("net1", "net2")

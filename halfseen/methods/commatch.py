@@ -8,17 +8,14 @@
     L   = L_l + lambda L_P + mu L_N,   L_l = 1/B sum_b CE(y_b, p(a(x_b))),   lambda < mu
     t_p(e) = min(.9 + .01 floor(e/3), .95),   t_n(e) = max(.3 * 10^-floor(e/3), 3e-4)
 
-a is the weak view, A the strong one, e the epoch of 1,024 steps. The text that these follow has no equation numbers: they
-are put together from its prose, UPS (arXiv:2101.06329) and FixMatch.
+a is the weak view, A the strong one, e the epoch. Put together from the paper's prose, UPS (arXiv:2101.06329) and FixMatch.
 Evaluated: the average of the weights (decay 0.999), and the network itself.
 
 Departures:
 - The paper also says that thresholds follow the network's parameters, and that stability is a label's constancy over
   training; the rule by epochs (3 of its 1,024 are a share of any run) and the deviation over dropout passes are built.
-- lambda, mu, the dropout's rate and place, the norm of the passes and what UPS decides otherwise are settings.
-- The passes see batch statistics (mc_bn = batch): the running ones of wide residual networks are of no use for the first
-  thousands of steps. Where dropout is on the pooled features alone, the layers before it run once for all passes.
-- Labelled and strong views share one forward; the weak views are in the passes only.
+- The passes see batch statistics (mc_bn = batch): running ones are of no use for the first thousands of steps. Layers
+  before the only dropout run once for all passes. Labelled and strong views share one forward.
 - The average starts warm, min((1+t)/(10+t), 0.999). With CTAugment (--strong cta) the bins follow the averaged network.
 """
 
@@ -32,6 +29,7 @@ from torch import Tensor, nn
 from halfseen.errors import UserError
 from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
 from halfseen.optim import Optim
+from halfseen.parts.align import Align, Aligned
 from halfseen.parts.cta import learn_strengths
 from halfseen.parts.ema import Ema, early
 from halfseen.parts.forward import has_active_dropout, together
@@ -44,7 +42,7 @@ from halfseen.parts.weak import beside, noted
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Aligned):
     lambda_p: float = 1.0  # lambda, weight of L_P: FixMatch's
     mu: float = 2.0  # weight of L_N: above lambda, as the paper asks
     passes: int = 10  # T
@@ -96,6 +94,7 @@ class ComMatch(Method[Config]):
                 "that can (small, mlp, cnn13, wrn-28-2) with net.dropout above 0, or --set method.use_stability=false"
             )
         self.average = Ema(self.net)
+        self.align = Align(cfg, task)
         if cfg.use_stability and cfg.mc_every > 1:
             self.deviation = Memory(task.samples, 2, task.classes, fill=math.inf)  # not measured yet: not stable
 
@@ -105,6 +104,7 @@ class ComMatch(Method[Config]):
         x, shared = self.weak(batch.x), cfg.mc_bn == "with_labelled"
         with noted(self.net, len(x), wanted=shared) as others:
             (P, u), (P_n, u_n) = self.measure(weak, batch.u_ids, clock.step, x if shared else None)
+        P, P_n = self.align(P, batch.y), self.align.by(P_n)
         t_p, t_n = self.thresholds(clock.progress)
         kept, kbar = positives(P, u, t_p, cfg.s_p)
         N = negatives(P_n, u_n, kbar, t_n, cfg.s_n)  # [U, K]
@@ -115,7 +115,7 @@ class ComMatch(Method[Config]):
         L_l = cross_entropy(logits_x, batch.y).mean()
         L_P = (kept * cross_entropy(logits_s, kbar)).mean()
         terms = {"L_l": L_l, "L_P": cfg.lambda_p * L_P}
-        stats = {"t_p": P.new_full((), t_p), "t_n": P.new_full((), t_n)}
+        stats = {"t_p": P.new_full((), t_p), "t_n": P.new_full((), t_n)} | self.align.stats()
         if cfg.use_negative:
             terms["L_N"] = cfg.mu * negative(N, logits_s, form=cfg.nl_form, per_label=cfg.per_label).mean()
             stats["negative_rate"] = N.float().mean()

@@ -18,16 +18,13 @@ Evaluated: both networks, `one` and `two`; the better one on validation images i
 Departures:
 - Both terms are on, as in Eqs 16-19; Algorithm 1 has the cross term alone (use_self = false). Both networks learn at
   every step, as in Algorithm 1; the abstract lets them take turns (alternate = true).
-- lambda_u is never given in the paper: 1, without a ramp. m = 3 is the best cell of Table 5; the text says 1.
+- lambda_u is not given: 1, no ramp. m = 3: the best cell of Table 5; the text says 1. All parameters decay, as in the add-on.
 - Draws are sequential, without replacement; the text asks for inclusion in proportion to R, which sequential draws keep
   for m = 1 only and which cannot be had once m max R > 1 (epm_draw = systematic comes nearest).
-- Pr is measured in the supervised forward (epm_source = online); an eval-mode pass over labels that are learnt by heart
-  finds no error, which is equal probability. Eqs 22-23 know no epochs: Pr is measured anew every epm_every passes over
-  the labelled images, and is the average of the measurements with decay 0.9, corrected for its start at 0.
-- All parameters decay, as in the add-on's release; the paper does not say.
+- Pr is measured in the supervised forward (an eval-mode pass over labels learnt by heart finds no error) every epm_every
+  passes over L, since Eqs 22-23 know no epochs; its average has decay 0.9 and is corrected for its start at 0.
 - weak_pass = separate: the weak views have a forward and batch statistics of their own, and leave the running ones alone.
-- On MNIST the paper takes the images as they are (--weak none --strong none), on CIFAR-10 with the 13-layer network the
-  text can be read so for the weak view (--weak none --strong noise); the views here are Dual Student's, and noise.
+- Views: Dual Student's, and noise; the paper's MNIST has none (--weak none --strong none), its CIFAR-10 perhaps no weak one.
 """
 
 from collections.abc import Iterator
@@ -41,6 +38,7 @@ from torch import Tensor, nn
 from halfseen.errors import UserError
 from halfseen.method import Batch, Clock, Data, Losses, Method, Moment, Plan, Stage, Task, Unlabelled
 from halfseen.optim import Optim
+from halfseen.parts.align import Align, Aligned
 from halfseen.parts.forward import eval_mode
 from halfseen.parts.losses import cross_entropy, negative
 from halfseen.parts.negatives import ErrorPerception, after_passes, how_many, pick_negatives
@@ -50,7 +48,7 @@ from halfseen.parts.weak import WeakPass, with_weak
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Aligned):
     m: int | None = None  # negatives per image, 1 to K - 1; none: 3, or K - 1 where there are fewer classes
     lambda_u: float = 1.0  # weight of the unlabelled terms
     lambda_ramp: float = 0.0  # share T of training over which lambda_u rises as exp(-5 (1 - t/T)^2)
@@ -94,6 +92,7 @@ class DNLL(Method[Config]):
         super().__init__(cfg, task)
         self.m = how_many(cfg.m, task.classes, usual=3)
         self.nets = nn.ModuleList(task.make_net() for _ in range(cfg.networks))
+        self.align = Align(cfg, task, cfg.networks)
         self.perception = ErrorPerception(cfg.networks, task.classes, cfg.epm_ema)
 
     def loss(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
@@ -104,12 +103,12 @@ class DNLL(Method[Config]):
             for s, (a, _, _) in enumerate(passes):
                 self.perception.watch(s, a, batch.y)
 
-        q = [w.float().softmax(1) for _, w, _ in passes]  # [U, K] each
+        q = [self.align(w.float().softmax(1), batch.y, s) for s, (_, w, _) in enumerate(passes)]  # [U, K] each
         c = [p.argmax(1) for p in q]
         Y = [self.negatives(c[s], teacher=s, learner=n - 1 - s) for s in range(n)]  # [U, K] bool each
         own = Y if cfg.epm_self == "reuse" else [self.negatives(c[s], teacher=s, learner=s) for s in range(n)]
         lam = cfg.lambda_u * exp_rampup(clock.progress, cfg.lambda_ramp)
-        stats = self.stats(c, Y)
+        stats = self.stats(c, Y) | self.align.stats()
 
         for s, (a, _, b) in enumerate(passes):
             r = n - 1 - s  # the other network

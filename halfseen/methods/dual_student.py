@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from halfseen.method import Batch, Clock, Losses, Method, Plan, Stage, Task, Unlabelled
 from halfseen.optim import Optim
+from halfseen.parts.align import Align, Aligned
 from halfseen.parts.forward import frozen_batchnorm
 from halfseen.parts.heads import TwoHeads
 from halfseen.parts.losses import cross_entropy, squared
@@ -41,7 +42,7 @@ from halfseen.parts.ramps import exp_rampup
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Aligned):
     xi: float = 0.8  # confidence of a stable prediction: 0.4 on CIFAR-100, 0.6 for USPS -> MNIST
     consistency: float = 10.0  # weight of con
     stabilisation: float = 100.0  # weight of stab
@@ -62,6 +63,7 @@ class DualStudent(Method[Config]):
     def __init__(self, cfg: Config, task: Task) -> None:
         super().__init__(cfg, task)
         self.students = nn.ModuleList(TwoHeads(task.make_net, cfg.heads) for _ in range(2))
+        self.align = Align(cfg, task, teachers=2)
 
     @property
     def pair(self) -> list[TwoHeads]:
@@ -73,14 +75,15 @@ class DualStudent(Method[Config]):
         trained = [student.both(*view) for student, view in zip(self.pair, views, strict=True)]
         across = [self.predict(student, views[1 - s]) for s, student in enumerate(self.pair)]  # [B, K] each
 
-        p_own = [c_u.detach().float().softmax(1) for _, (c_u, _) in trained]  # [U, K] each
-        p_across = [p[len(batch.x) :] for p in across]
+        p_own = [self.align(c_u.detach().float().softmax(1), batch.y, s) for s, (_, (c_u, _)) in enumerate(trained)]
+        p_across = [self.align.by(p[len(batch.x) :], s) for s, p in enumerate(across)]  # [U, K] each
+        across = [torch.cat([across[s][: len(batch.x)], p_across[s]]) for s in (0, 1)]  # labelled rows as they are
         certain = [torch.maximum(p_own[s].amax(1), p_across[s].amax(1)) > cfg.xi for s in (0, 1)]  # [U] each
         stable = [(p_own[s].argmax(1) == p_across[s].argmax(1)) & certain[s] for s in (0, 1)]
         d = [squared(q_u.detach().float().softmax(1), p_across[s]) for s, (_, (_, q_u)) in enumerate(trained)]
         teaches = [stable[s] & (~stable[1 - s] | (d[s] <= d[1 - s])) for s in (0, 1)]
         ramp = exp_rampup(clock.progress, cfg.ramp)
-        agreement = (p_own[0].argmax(1) == p_own[1].argmax(1)).float().mean()
+        shared = {"agreement": (p_own[0].argmax(1) == p_own[1].argmax(1)).float().mean()} | self.align.stats()
 
         for s, ((c_x, q_x), (c_u, q_u)) in enumerate(trained):
             r = 1 - s
@@ -94,7 +97,7 @@ class DualStudent(Method[Config]):
             }
             if cfg.heads == 2:
                 terms["tie"] = cfg.logit_distance * squared(c, q).mean()
-            stats = {f"{s + 1}/stable": stable[s].float().mean()} | ({"agreement": agreement} if s == 0 else {})
+            stats = {f"{s + 1}/stable": stable[s].float().mean()} | (shared if s == 0 else {})
             target = torch.where(teaches[r].unsqueeze(1), p_own[r], p_across[r])
             kept = teaches[r] if cfg.addon_where == "no_target" else stable[r]
             yield Losses(

@@ -20,6 +20,7 @@ from torch import nn
 
 from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
 from halfseen.optim import Optim
+from halfseen.parts.align import Align, Aligned
 from halfseen.parts.cta import learn_strengths
 from halfseen.parts.ema import Ema, early
 from halfseen.parts.losses import cross_entropy
@@ -28,7 +29,7 @@ from halfseen.parts.weak import WeakPass, with_weak
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Aligned):
     tau: float = 0.95  # confidence below which an image is discarded
     lambda_u: float = 1.0  # weight of the unlabelled term
     decay: float = 0.999  # of the average that is evaluated
@@ -46,11 +47,12 @@ class FixMatch(Method[Config]):
         super().__init__(cfg, task)
         self.net = task.make_net()
         self.average = Ema(self.net)
+        self.align = Align(cfg, task)
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
         weak, strong = self.weak(batch.u), self.strong(batch.u)
         logits_x, logits_w, logits_s = with_weak(self.net, self.weak(batch.x), weak, strong, self.cfg.weak_pass)
-        q = logits_w.float().softmax(1)  # [U, K]
+        q = self.align(logits_w.float().softmax(1), batch.y)  # [U, K]
         confidence, pseudo = q.max(1)
         kept = confidence >= self.cfg.tau
 
@@ -58,7 +60,7 @@ class FixMatch(Method[Config]):
         L_u = (kept * cross_entropy(logits_s, pseudo)).mean()
         learn_strengths(self.strong, self.average, batch.x, batch.y)
         taught = Unlabelled(logits_s, q, kept, view=weak)
-        return Losses({"L_s": L_s, "L_u": self.cfg.lambda_u * L_u}, unlabelled=taught)
+        return Losses({"L_s": L_s, "L_u": self.cfg.lambda_u * L_u}, self.align.stats(), unlabelled=taught)
 
     def after_step(self, clock: Clock) -> None:
         self.average.follow(self.net, early(self.cfg.decay, clock.step), buffers=self.cfg.norm)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
 from halfseen.optim import Optim
+from halfseen.parts.align import Align, Aligned
 from halfseen.parts.ema import Ema
 from halfseen.parts.forward import frozen_batchnorm, together
 from halfseen.parts.heads import TwoHeads
@@ -35,7 +36,7 @@ from halfseen.parts.ramps import exp_rampup, linear_rampup
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Aligned):
     weight: float = 50.0  # of the consistency term, at the end of its ramp
     ramp: float = 0.4  # share of training over which the weight rises
     ramp_form: Literal["linear", "exp"] = "linear"  # exp: the paper's
@@ -61,6 +62,7 @@ class MeanTeacher(Method[Config]):
         super().__init__(cfg, task)
         self.net = TwoHeads(task.make_net, cfg.heads)
         self.teacher = Ema(self.net)
+        self.align = Align(cfg, task)  # of the unlabelled rows' targets
 
     def both(self, view_x: Tensor, view_u: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Class and consistency logits of the student, of labelled and of unlabelled rows."""
@@ -75,7 +77,7 @@ class MeanTeacher(Method[Config]):
         view_x, view_u = self.weak(batch.x), self.weak(batch.u)  # the teacher's
         with torch.no_grad():
             target_x, target_u = together(self.teacher, view_x, view_u)  # of its class head
-        p_teacher = target_u.float().softmax(1)  # [U, K]
+        p_teacher = self.align(target_u.float().softmax(1), batch.y)  # [U, K]
         rows = squared(con_u.float().softmax(1), p_teacher)
         if self.cfg.consistency_on == "all":
             rows = torch.cat([squared(con_x.float().softmax(1), target_x.float().softmax(1)), rows])
@@ -87,7 +89,7 @@ class MeanTeacher(Method[Config]):
             tie = squared(torch.cat([class_x, class_u]).float(), torch.cat([con_x, con_u]).float())
             terms["tie"] = self.cfg.logit_distance * tie.mean()
         everything = torch.ones_like(p_teacher[:, 0], dtype=torch.bool)
-        return Losses(terms, unlabelled=Unlabelled(con_u, p_teacher, everything, view=view_u))
+        return Losses(terms, self.align.stats(), unlabelled=Unlabelled(con_u, p_teacher, everything, view=view_u))
 
     def weight(self, progress: float) -> float:
         ramp = linear_rampup if self.cfg.ramp_form == "linear" else exp_rampup

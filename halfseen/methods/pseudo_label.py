@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
 from halfseen.optim import Optim
+from halfseen.parts.align import Align, Aligned
 from halfseen.parts.ema import Ema, early
 from halfseen.parts.forward import frozen_batchnorm, together
 from halfseen.parts.losses import cross_entropy
@@ -32,7 +33,7 @@ from halfseen.parts.weak import WeakPass, with_weak
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Aligned):
     rule: Literal["threshold", "original"] = "threshold"
     tau: float = 0.95  # threshold: confidence below which an image is discarded
     alpha: float | None = None  # final weight; None: 1 for threshold, 3 for original
@@ -54,6 +55,7 @@ class PseudoLabel(Method[Config]):
         super().__init__(cfg, task)
         self.net = task.make_net()
         self.average = Ema(self.net)
+        self.align = Align(cfg, task)
 
     def alpha(self, progress: float) -> float:
         original = self.cfg.rule == "original"
@@ -64,14 +66,14 @@ class PseudoLabel(Method[Config]):
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
         logits_x, logits_w, logits_u = self.passes(self.weak(batch.x), self.weak(batch.u))
-        q = logits_w.float().softmax(1)  # [U, K]
+        q = self.align(logits_w.float().softmax(1), batch.y)  # [U, K]
         confidence, pseudo = q.max(1)
         kept = confidence >= (self.cfg.tau if self.cfg.rule == "threshold" else 0.0)
 
         L_s = cross_entropy(logits_x, batch.y).mean()
         L_u = (kept * cross_entropy(logits_u, pseudo)).mean()
         terms = {"L_s": L_s, "L_u": self.alpha(clock.progress) * L_u}
-        return Losses(terms, unlabelled=Unlabelled(logits_u, q, kept))
+        return Losses(terms, self.align.stats(), unlabelled=Unlabelled(logits_u, q, kept))
 
     def passes(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of labelled rows, of unlabelled ones for teaching, without gradient, and of these for training."""

@@ -29,3 +29,12 @@ PICTURES: dict[str, Any] = {
 def case(name: str, **more: Any) -> dict[str, Any]:
     """Arguments of `make_trainer`: blobs and an mlp without dropout or batch norm, whose terms start within 40 steps."""
     return {"data": "blobs", "batch": (16, 32), "steps": 40, **SPECIAL.get(name, {}), **more}
+
+
+ALIGNED = ("fixmatch", "pseudo_label", "dnll", "mean_teacher", "commatch", "dual_student", "ccn", "dml")
+
+
+def aligned(name: str, align_to: str = "estimate", **more: Any) -> dict[str, Any]:
+    """A method with a teacher whose targets are aligned."""
+    given = case(name, **{"steps": 12, **more})
+    return {**given, "settings": {**given.get("settings", {}), "align": True, "align_to": align_to}}

@@ -13,7 +13,7 @@ from halfseen import methods
 from halfseen.method import Method
 from halfseen.training import checkpoint
 from halfseen.training.trainer import part_of, phases
-from tests.contract.cases import PICTURES, case
+from tests.contract.cases import ALIGNED, PICTURES, aligned, case
 from tests.contract.two_processes import score_of
 from tests.toy import assert_same, make_trainer, stop_after
 
@@ -141,6 +141,17 @@ def test_two_processes_are_one(name: str, two_processes: Path) -> None:
     single = make_trainer(name, **case(name, steps=12))
     single.run()
     states = [torch.load(two_processes / f"{name}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for key, value in single.method.state_dict().items():
+        assert torch.equal(states[0][key], states[1][key]), f"the processes differ in {key}"
+        torch.testing.assert_close(states[0][key], value, rtol=2e-4, atol=2e-5, msg=lambda m, k=key: f"{k}: {m}")
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_two_processes_are_one_with_aligned_targets(name: str, two_processes: Path) -> None:
+    single = make_trainer(name, **aligned(name))
+    single.run()
+    states = [torch.load(two_processes / f"{name}-aligned-{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert any(key.startswith("align.") for key in states[0])
     for key, value in single.method.state_dict().items():
         assert torch.equal(states[0][key], states[1][key]), f"the processes differ in {key}"
         torch.testing.assert_close(states[0][key], value, rtol=2e-4, atol=2e-5, msg=lambda m, k=key: f"{k}: {m}")

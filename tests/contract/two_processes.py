@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from halfseen.machine import distributed
-from tests.contract.cases import PICTURES, case
+from tests.contract.cases import ALIGNED, PICTURES, aligned, case
 from tests.toy import make_trainer
 
 
@@ -25,6 +25,10 @@ def main() -> None:
         trainer = make_trainer(name, **case(name, steps=12), rank=rank, world=world)
         trainer.run()
         torch.save(trainer.method.state_dict(), folder / f"{name}-{rank}.pt")
+    for name in ALIGNED:
+        trainer = make_trainer(name, **aligned(name), rank=rank, world=world)
+        trainer.run()
+        torch.save(trainer.method.state_dict(), folder / f"{name}-aligned-{rank}.pt")
     trainer = make_trainer("fixmatch", **PICTURES, rank=rank, world=world)
     trainer.run()
     trainer.judge.watches = ["test"]
