@@ -3,6 +3,7 @@
 Start several processes with `torchrun --nproc-per-node N -m halfseen train ...`: gloo on CPUs, NCCL on GPUs.
 """
 
+import atexit
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -16,6 +17,7 @@ def start(device: torch.device) -> None:
     """Join the group that torchrun's environment describes, if there is one and it is not joined yet."""
     if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(stop)  # a process that ends with the group's threads at work is aborted, now and then
 
 
 def stop() -> None:
