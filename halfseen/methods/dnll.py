@@ -18,7 +18,7 @@ Evaluated: both networks, `one` and `two`; the better one on validation images i
 Departures:
 - Both terms are on, as in Eqs 16-19; Algorithm 1 has the cross term alone (use_self = false). Both networks learn at
   every step, as in Algorithm 1; the abstract lets them take turns (alternate = true).
-- lambda_u is not given: 1, no ramp. m = 3: the best cell of Table 5; the text says 1. All parameters decay, as the add-on's.
+- lambda_u is not given: 1, no ramp. m = 3: the best cell of Table 5; the text says 1. All parameters decay (the add-on).
 - Draws are sequential, without replacement; the text asks for inclusion in proportion to R, which sequential draws keep
   for m = 1 only and which cannot be had once m max R > 1 (epm_draw = systematic comes nearest).
 - Pr is measured in the supervised forward (an eval-mode pass over labels learnt by heart finds no error) every epm_every
