@@ -167,6 +167,7 @@ class Task:
     draws: Draws  # random numbers for the rows of a batch
     weak: View
     strong: View
+    labelled_view: View | None = None  # of labelled images; none: the weak one
 
 
 C = TypeVar("C")
@@ -186,6 +187,7 @@ class Method(nn.Module, ABC, Generic[C]):
         super().__init__()
         self.cfg, self.task = cfg, task
         self.weak, self.strong = task.weak, task.strong
+        self.labelled_view = task.labelled_view or task.weak
 
     @abstractmethod
     def loss(self, batch: Batch, clock: Clock) -> Losses | Iterator[Losses]:

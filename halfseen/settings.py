@@ -57,6 +57,8 @@ class Settings:
     """Policy of the weak view: none te tx2 ds fm affine noise jitter cutout16, composed with + (auto: the method's)."""
     strong: str = "auto"
     """Policy of the strong view: those, ra, ra-torchssl, cta (auto: the method's)."""
+    labelled: str = "auto"
+    """Policy of the view of labelled images (auto: the weak one)."""
     per_image: bool = False
     """Normalise every image by its own mean and deviation, instead of the training set's."""
     zca: bool = False

@@ -83,7 +83,9 @@ def make_trainer(
     torch.manual_seed(seed)
     draws = Draws.seeded(seed, device, rank, world)
     config = with_settings(entry.config(), settings or {}, "method")
-    blueprint = Blueprint(entry, config, net, net_options, policies or AUTO).fitted(images.shape)
+    blueprint = Blueprint(entry, config, net, net_options, AUTO if policies is None else (*policies, *AUTO)[:3]).fitted(
+        images.shape
+    )
     built = blueprint.build(facts, device, draws, reference=reference_rows(images, split))
     torch.manual_seed(seed + 1 + rank)
     parts = {"test": (images.test_x, images.test_y)}

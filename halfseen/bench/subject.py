@@ -167,7 +167,7 @@ class Bare:
         self.net = copy.deepcopy(method.net)
         self.parameters = list(self.net.parameters())
         self.weak, self.y = method.weak(batch.u), batch.y
-        trained = torch.cat([method.weak(batch.x), method.strong(batch.u)])
+        trained = torch.cat([method.labelled_view(batch.x), method.strong(batch.u)])
         self.trained = trained.contiguous(memory_format=torch.channels_last)
         self.autocast = subject.trainer.autocast
 
@@ -190,7 +190,7 @@ class Plain:
 
     def __init__(self, subject: Subject) -> None:
         method, batch, case = subject.method, subject.batch(), subject.case
-        views = method.weak(batch.x), method.weak(batch.u), method.strong(batch.u)
+        views = method.labelled_view(batch.x), method.weak(batch.u), method.strong(batch.u)
         self.views, self.y = [v.contiguous() for v in views], batch.y
         self.net = make_net(case.net, classes=len(CLASSES), shape=case.shape).to(subject.device).train()
         self.average = copy.deepcopy(self.net).requires_grad_(False)

@@ -85,7 +85,7 @@ def fill_table(
         for n in labels
         for seed in range(most)  # draw by draw, so that an early stop leaves whole pairs
         for row in rows
-        if seed < row.seeds
+        if seed < row.seeds and row.has(n)
     ]
     agree(jobs)
     run_all(jobs, parallel)
@@ -201,14 +201,15 @@ def collect(
                 json.loads((j.folder / "metrics.json").read_text()) for j in jobs if (j.row, j.labels) == (row, n)
             ]
             for row in rows
+            if row.has(n)
         }
-        for row in rows:
+        for row in filter(lambda row: row.title in found, rows):
             runs = found[row.title]
             scores = [accuracy(m) for m in runs]
             if runs[0]["note"] and runs[0]["note"] not in notes:
                 notes.append(runs[0]["note"])
             difference = None
-            if base is not None and row is not base:
+            if base is not None and row is not base and base.has(n):
                 pairs_of = zip(scores, (accuracy(m) for m in found[base.title]), strict=False)  # the draws of both
                 difference = dict(
                     zip(("mean", "low", "high"), with_interval([a - b for a, b in pairs_of]), strict=True)

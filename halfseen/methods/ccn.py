@@ -92,7 +92,7 @@ class CCN(Method[Config]):
             self.n = Memory(task.samples)
 
     def loss(self, batch: Batch, clock: Clock) -> Losses | Iterator[Losses]:
-        x, u = self.weak(batch.x), self.weak(batch.u)  # one view for both networks: (7) adds their outputs
+        x, u = self.labelled_view(batch.x), self.weak(batch.u)  # one view for both networks: (7) adds their outputs
         return (
             self.in_turn(batch, x, u, clock) if self.cfg.update == "gauss_seidel" else self.at_once(batch, x, u, clock)
         )

@@ -101,7 +101,7 @@ class ComMatch(Method[Config]):
     def loss(self, batch: Batch, clock: Clock) -> Losses:
         cfg = self.cfg
         weak, strong = self.weak(batch.u), self.strong(batch.u)
-        x, shared = self.weak(batch.x), cfg.mc_bn == "with_labelled"
+        x, shared = self.labelled_view(batch.x), cfg.mc_bn == "with_labelled"
         with noted(self.net, len(x), wanted=shared) as others:
             (P, u), (P_n, u_n) = self.measure(weak, batch.u_ids, clock.step, x if shared else None)
         P, P_n = self.align(P, batch.y), self.align.by(P_n)

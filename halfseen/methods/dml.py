@@ -48,7 +48,7 @@ class DML(Method[Config]):
         self.align = Align(cfg, task, teachers=2)  # 0: Net 2 as Net 1's teacher; 1: Net 1
 
     def loss(self, batch: Batch, clock: Clock) -> Losses | Iterator[Losses]:
-        x, u = self.weak(batch.x), self.weak(batch.u)
+        x, u = self.labelled_view(batch.x), self.weak(batch.u)
         return self.in_turn(batch, x, u) if self.cfg.update == "original" else self.at_once(batch, x, u)
 
     def at_once(self, batch: Batch, x: Tensor, u: Tensor) -> Losses:

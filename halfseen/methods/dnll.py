@@ -98,7 +98,7 @@ class DNLL(Method[Config]):
     def loss(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         cfg, n = self.cfg, len(self.nets)
         weak, strong = self.weak(batch.u), self.strong(batch.u)  # the same for both networks
-        passes = [with_weak(net, self.weak(batch.x), weak, strong, cfg.weak_pass) for net in self.nets]
+        passes = [with_weak(net, self.labelled_view(batch.x), weak, strong, cfg.weak_pass) for net in self.nets]
         if cfg.epm and cfg.epm_source == "online":
             for s, (a, _, _) in enumerate(passes):
                 self.perception.watch(s, a, batch.y)

@@ -71,7 +71,7 @@ class DualStudent(Method[Config]):
 
     def loss(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         cfg, rows = self.cfg, len(batch.x) + len(batch.u)
-        views = [(self.weak(batch.x), self.weak(batch.u)) for _ in self.pair]  # one view for each student
+        views = [(self.labelled_view(batch.x), self.weak(batch.u)) for _ in self.pair]  # one view for each student
         trained = [student.both(*view) for student, view in zip(self.pair, views, strict=True)]
         across = [self.predict(student, views[1 - s]) for s, student in enumerate(self.pair)]  # [B, K] each
 

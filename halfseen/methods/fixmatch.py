@@ -51,7 +51,9 @@ class FixMatch(Method[Config]):
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
         weak, strong = self.weak(batch.u), self.strong(batch.u)
-        logits_x, logits_w, logits_s = with_weak(self.net, self.weak(batch.x), weak, strong, self.cfg.weak_pass)
+        logits_x, logits_w, logits_s = with_weak(
+            self.net, self.labelled_view(batch.x), weak, strong, self.cfg.weak_pass
+        )
         q = self.align(logits_w.float().softmax(1), batch.y)  # [U, K]
         confidence, pseudo = q.max(1)
         kept = confidence >= self.cfg.tau

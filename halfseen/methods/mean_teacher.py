@@ -73,8 +73,8 @@ class MeanTeacher(Method[Config]):
             return first + self.net.both(view_u)
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
-        (class_x, con_x), (class_u, con_u) = self.both(self.weak(batch.x), self.weak(batch.u))
-        view_x, view_u = self.weak(batch.x), self.weak(batch.u)  # the teacher's
+        (class_x, con_x), (class_u, con_u) = self.both(self.labelled_view(batch.x), self.weak(batch.u))
+        view_x, view_u = self.labelled_view(batch.x), self.weak(batch.u)  # the teacher's
         with torch.no_grad():
             target_x, target_u = together(self.teacher, view_x, view_u)  # of its class head
         p_teacher = self.align(target_u.float().softmax(1), batch.y)  # [U, K]

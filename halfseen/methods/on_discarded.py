@@ -144,7 +144,7 @@ class OnDiscarded(Method[Config]):
             )
         nets = [self.learner(trains) for trains in paths]
         if self.cfg.addon_sampler == "epm":
-            view = self.weak(batch.x)
+            view = self.labelled_view(batch.x)
             for s, net in enumerate(nets):
                 self.perception.watch(s, predict_only(net, view), batch.y)
         added = iter([self.negative_term(s, reports, nets[s], clock) for s in range(len(reports))])

@@ -65,7 +65,7 @@ class PseudoLabel(Method[Config]):
         return final * linear_rampup(progress - T1, T2 - T1) if progress >= T1 else 0.0
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
-        logits_x, logits_w, logits_u = self.passes(self.weak(batch.x), self.weak(batch.u))
+        logits_x, logits_w, logits_u = self.passes(self.labelled_view(batch.x), self.weak(batch.u))
         q = self.align(logits_w.float().softmax(1), batch.y)  # [U, K]
         confidence, pseudo = q.max(1)
         kept = confidence >= (self.cfg.tau if self.cfg.rule == "threshold" else 0.0)

@@ -103,7 +103,9 @@ class R2D2(Method[Config]):
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
         alpha, beta, ids = self.cfg.alpha, self.cfg.beta, torch.cat([batch.u_ids, batch.x_ids])
-        yhat_u, yhat_x = together(self.in_chunks, self.weak(batch.u), self.weak(batch.x))  # unlabelled rows come first
+        yhat_u, yhat_x = together(
+            self.in_chunks, self.weak(batch.u), self.labelled_view(batch.x)
+        )  # unlabelled rows come first
         yhat = torch.cat([yhat_u, yhat_x]).float()  # [U + B, K]
         ytil_u = self.pseudo[batch.u_ids]
         ytil_u = torch.where(self.given[batch.u_ids].unsqueeze(1), ytil_u.detach(), ytil_u)  # a known label stays

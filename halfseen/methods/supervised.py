@@ -36,7 +36,7 @@ class Supervised(Method[Config]):
         self.average = Ema(self.net)
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
-        logits = self.net(self.weak(batch.x))  # [B, K]
+        logits = self.net(self.labelled_view(batch.x))  # [B, K]
         return Losses({"L_s": cross_entropy(logits, batch.y).mean()})
 
     def after_step(self, clock: Clock) -> None:

@@ -57,7 +57,7 @@ class VAT(Method[Config]):
         self.eps, self.xi = lengths(cfg.eps, cfg.xi, task.shape)
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
-        x, u = self.weak(batch.x), self.weak(batch.u)
+        x, u = self.labelled_view(batch.x), self.weak(batch.u)
         logits_x = self.net(x)
         noise = noise_state(u.device)
         with frozen_batchnorm(self.net) if self.cfg.running_stats == "labelled" else nullcontext():

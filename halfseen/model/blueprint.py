@@ -17,8 +17,8 @@ from halfseen.overrides import below, flat, pairs, read, tuples, with_settings
 from halfseen.settings import Settings
 
 SMALL_SIDE = 40  # pixels; pictures up to here go to `small` unless a network is named
-AUTO = ("auto", "auto")
-UNSEEN = ("none", "none")  # of a model that only predicts
+AUTO = ("auto", "auto", "auto")
+UNSEEN = ("none", "none", "none")  # of a model that only predicts
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Blueprint:
     config: Any
     net: str = "auto"
     net_options: dict[str, Any] | None = None
-    policies: tuple[str, str] = AUTO
+    policies: tuple[str, str, str] = AUTO  # of the weak, the strong and the labelled view
 
     @classmethod
     def named(cls, method: str) -> Self:
@@ -48,7 +48,7 @@ class Blueprint:
         if s.net != "auto":
             find_factory(s.net)
         config = with_settings(entry.config(), below(chosen, "method"), "method")
-        return cls(entry, config, s.net, below(chosen, "net"), (s.weak, s.strong))
+        return cls(entry, config, s.net, below(chosen, "net"), (s.weak, s.strong, s.labelled))
 
     @classmethod
     def from_json(cls, about: dict[str, Any], source: str | None = None) -> Self:
@@ -61,8 +61,10 @@ class Blueprint:
         """With a network and views for data of this shape in place of "auto", and the network's settings read."""
         net = default_net(shape) if self.net == "auto" else self.net
         own = self.entry.method.views if len(shape) == 3 else ("vector", "vector")
-        weak, strong = (mine if given == "auto" else given for mine, given in zip(own, self.policies, strict=True))
-        return replace(self, net=net, net_options=read_options(net, self.net_options or {}), policies=(weak, strong))
+        weak, strong = (mine if given == "auto" else given for mine, given in zip(own, self.policies[:2], strict=True))
+        labelled = weak if self.policies[2] == "auto" else self.policies[2]
+        options = read_options(net, self.net_options or {})
+        return replace(self, net=net, net_options=options, policies=(weak, strong, labelled))
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -58,7 +58,7 @@ def build(
     *,
     net: str | Callable[..., nn.Module],
     net_options: dict[str, Any],
-    policies: tuple[str, str],
+    policies: tuple[str, ...],
     device: torch.device,
     draws: Draws,
     compiled: bool = False,
@@ -82,6 +82,7 @@ def build(
         return made
 
     view = views(facts, device, draws, reference)
+    weak = view(policies[0])
     task = Task(
         classes=len(facts.classes),
         shape=facts.shape,
@@ -91,8 +92,9 @@ def build(
         make_net=fresh,
         view=view,
         draws=draws,
-        weak=view(policies[0]),
+        weak=weak,
         strong=view(policies[1]),
+        labelled_view=weak if policies[2] == policies[0] else view(policies[2]),
     )
     method: Method[Any] = entry.method(config, task)
     return method.to(device)

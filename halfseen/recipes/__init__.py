@@ -23,11 +23,16 @@ class Row:
     name: str = ""  # in the table and of the folders; empty: the method as it is written
     changes: Mapping[str, Any] = field(default_factory=dict)  # of Settings; its overrides are added to the others'
     data: str = ""  # other data than the table's, such as the target itself in domain adaptation
+    labels: tuple[int, ...] = ()  # only with so many labels; empty: with all of the table's
     paper: Mapping[int, float] = field(default_factory=dict)  # accuracy in % that its paper reports, by labels
 
     @property
     def title(self) -> str:
         return self.name or self.method
+
+    def has(self, labels: int | None) -> bool:
+        """Is there such a row with so many labels?"""
+        return not self.labels or labels in self.labels
 
     @property
     def is_baseline(self) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from halfseen.report.record import Array, Record
 from halfseen.training import metrics
 
+VIEWS_OF = ("weak", "strong", "labelled")
 PARTS = {"test": "test", "val": "validation"}
 MOST_PAIRS = 20
 MOST_SKIPPED = 200
@@ -189,7 +190,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
             f"{count['labelled']:,} labelled, {count['unlabelled']:,} unlabelled, {count['validation']:,} validation",
         ),
         ("Method", f"{m['method']} on {m['net']}, {m['steps']:,} steps of {batch} images{processes}"),
-        ("Views", f"weak: {c['policies'][0]}, strong: {c['policies'][1]}"),
+        ("Views", ", ".join(f"{of}: {name}" for of, name in zip(VIEWS_OF, c["policies"], strict=False))),
         ("Seeds", f"{c['settings']['seed']} (training), {c['settings']['split_seed']} (choice of labels)"),
         ("Time", f"{minutes(m['seconds'])} of training on {e['device']}, {e['threads']} of {e['cpus']} cores"),
         ("Started", e["started"]),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from halfseen.cli import main
-from halfseen.commands.compare import deviation, job, with_interval
+from halfseen.commands.compare import deviation, fill_table, job, with_interval
 from halfseen.errors import UserError
 from halfseen.recipes import Row
 from halfseen.settings import Settings
@@ -105,3 +105,14 @@ def test_a_list_in_brackets_is_one_value(tmp_path: Path) -> None:
         "method.alpha=0.2",
         "method.drops=(1,0.5)",
     )
+
+
+def test_a_row_may_be_of_some_numbers_of_labels_only(tmp_path: Path) -> None:
+    common = Settings(steps=20, batch=8, unlabelled_batch=16, threads=1, report=False, net="mlp", quiet=True)
+    rows = [Row("supervised", 1), Row("fixmatch", 2, labels=(12,))]
+    found = fill_table("blobs", rows, (8, 12), common, tmp_path)["rows"]
+    assert [(r["method"], r["labels"], len(r["accuracies"])) for r in found] == [
+        ("supervised", 8, 1),
+        ("supervised", 12, 1),
+        ("fixmatch", 12, 2),
+    ]

@@ -112,7 +112,7 @@ def faults_of(data: str, settings: Settings) -> list[str]:
         settings=below(chosen, "method"),
         batch=(8, 16),
         labels_per_class=2,
-        policies=(settings.weak, settings.strong),
+        policies=(settings.weak, settings.strong, settings.labelled),
     )
     changed: list[bool] = []
     clean = trainer.method.task.view("none")
@@ -128,6 +128,7 @@ def faults_of(data: str, settings: Settings) -> list[str]:
     for part in trainer.method.modules():
         if isinstance(part, Method):
             part.weak, part.strong = watched(part.weak), watched(part.strong)
+            part.labelled_view = watched(part.labelled_view)
 
     found = []
     for index, stage in enumerate(trainer.stages):
