@@ -24,6 +24,7 @@ halfseen {version}: train an image classifier when a few images are labelled and
   halfseen evaluate RUN             score a finished run again, on its own or on other images
   halfseen predict RUN IMAGES       label images, into a csv file
   halfseen export RUN model.onnx    the model as one ONNX file, checked; predict takes it too
+  halfseen embed IMAGES             what a pretrained backbone makes of images, into an npz file
   halfseen compare DATA             a table of several --methods, on the same labels with the same budget
   halfseen reproduce RECIPE         a table of a paper, or of this project's results, made again beside its numbers
   halfseen list                     methods, networks, data sets, views, recipes
@@ -132,6 +133,27 @@ class Export:
         from halfseen.commands.export import export
 
         export(self.run, self.out, self.root)
+
+
+@dataclass(frozen=True)
+class Embed:
+    """What a pretrained backbone makes of images: an .npz file with `features`, and the images' names or labels."""
+
+    data: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="DATA")]]
+    """A folder of images, an .npz file or a named set."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE.npz")]
+    """The file to write; one that exists is not replaced."""
+    backbone: str = "auto"
+    """lite0, FILE.py:factory; auto: the best that is installed."""
+    size: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Side that images are resized to (default: the backbone's; 96 for pictures of up to 40 pixels)."""
+    root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of the named sets' files."""
+
+    def __call__(self) -> None:
+        from halfseen.commands.embed import embed
+
+        embed(self.data, self.out, self.backbone, self.size, self.root)
 
 
 @dataclass(frozen=True)
@@ -304,7 +326,7 @@ class Reproduce:
 
 COMMANDS: dict[str, type[Any]] = {
     c.__name__.lower(): c
-    for c in (Demo, Train, Evaluate, Predict, Export, Compare, Reproduce, List, Get, Explain, Theory, Bench)
+    for c in (Demo, Train, Evaluate, Predict, Export, Embed, Compare, Reproduce, List, Get, Explain, Theory, Bench)
 }
 
 

@@ -25,6 +25,13 @@ class Settings:
     """A name of `halfseen list`, or a Python file with a Config and a Method."""
     net: str = "auto"
     """A name of `halfseen list`, or FILE.py:factory; auto: small for pictures to 40 px, resnet18 above, mlp for vectors."""
+    backbone: str = "auto"
+    """Start from a pretrained network: lite0, a folder or hub name of transformers, FILE.onnx, FILE.py:factory; none: from
+    scratch; auto: the best that is installed, for folders of colour photographs."""
+    weak_views: int = 2
+    """Weak views of each image that the backbone looks at, once."""
+    strong_views: int = 4
+    """Strong views of each image that the backbone looks at, once."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = ()
     """Settings of the method and the network: method.tau=0.9 net.dropout=0.3 (see `halfseen explain METHOD`)."""
 
@@ -132,7 +139,7 @@ class Settings:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "Settings":
-        values = tuples(stored)
+        values = {"backbone": "none", **tuples(stored)}  # runs of versions that had none do not say so
         if values.get("root") is not None:
             values["root"] = Path(values["root"])
         return cls(**values)

@@ -19,8 +19,9 @@ from halfseen.errors import UserError, nearest
 
 IMAGE_POLICIES = (
     *("none", "te", "tx2", "ds", "fm", "affine", "jitter", "cutout16"),
-    *("ra", "ra-torchssl", "cta", "noise"),
+    *("ra", "ra-torchssl", "cta", "noise", "photo", "photo-ra"),
 )
+REACH = 1 / 8  # of the side, that `photo` shifts by: the 4 pixels of `fm` on 32
 VECTOR_POLICIES = ("none", "noise", "vector")
 
 
@@ -91,6 +92,8 @@ def make_policy(
         "tx2": (Shift(2, False, fill, sideways=True),),  # a translation alone: it never mirrors
         "ds": (Shift(4, flip, fill),),
         "fm": (Shift(4, flip, fill),),
+        "photo": (Shift(max(1, round(min(shape[1:]) * REACH)), flip, fill),),
+        "photo-ra": (RandAugment("tenths", ra_ops or 2, fill), Cutout(max(2, min(shape[1:]) // 2), (GREY,), fill)),
         "affine": (Affine(flip, rotate, zoom, shear, move),),
         "jitter": (Jitter(fill=fill),),
         "cutout16": (Cutout(hole, average, fill),),
@@ -120,6 +123,11 @@ VIEWS = {
     "cutout16": "one grey hole of 16 pixels",
     "ra": "RandAugment: 2 of 14 operations, then cutout",
     "ra-torchssl": "RandAugment as TorchSSL has it: 3 operations, a cutout of random size",
+    "photo": "`fm` at any size: shift by up to an eighth of the side; mirror",
+    "photo-ra": "`ra` at any size: the hole of cutout is half the side",
+    "weak": "of images that a backbone has seen: a random one of their weak views (--weak-views)",
+    "strong": "of images that a backbone has seen: a random one of their strong views (--strong-views)",
+    "dropout": "of images that a backbone has seen: a tenth of the features at 0",
     "cta": "CTAugment: operations whose strength follows the network",
     "vector": "for feature vectors: noise, and features swapped with another row's",
 }

@@ -26,6 +26,7 @@ from halfseen.machine.files import write_json
 from halfseen.machine.progress import clock, stderr
 from halfseen.overrides import below, pairs, with_settings
 from halfseen.recipes import BASELINE, Row
+from halfseen.run.start import settled
 from halfseen.settings import MAY_CHANGE, Settings
 
 OUTER_COMMA = re.compile(r",(?![^(\[]*[)\]])")  # a list in brackets is one value: shares=[0.3,0.7]
@@ -106,6 +107,7 @@ def job(data: str, row: Row, labels: int | None, seed: int, common: Settings, ou
     threads = common.threads or max(1, (os.cpu_count() or 1) // parallel)
     told = {"num_labels": labels, "seed": seed, "split_seed": seed, **row.changes, "method": name, "threads": threads}
     settings = dataclasses.replace(common, **(told | {"overrides": tuple(overrides)}))
+    settings, _ = settled(row.data or data, settings)  # as the run will write it down
     slug = "".join(c if c.isalnum() or c in "._-" else "_" for c in row.title)
     return Job(row.data or data, row, labels, seed, out / f"{slug}-{labels or 'all'}-{seed}", settings)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from halfseen.data import images
 from halfseen.data.pool import decode_all
 from halfseen.errors import UserError
+from halfseen.machine.files import locked
 
 SAMPLE = 256  # pictures that decide on the size when none was asked for
 BUILDING = "building-"  # in the name of an entry that is not whole yet
@@ -238,13 +239,6 @@ def _load(entry: Path, paths: Sequence[str]) -> Decoded | None:
 @contextlib.contextmanager
 def _one_at_a_time(home: Path, series: str) -> Iterator[bool]:
     """Processes that open the same folder together: one decodes, the others wait for it and then load. True if so."""
-    alone = True
-    home.mkdir(parents=True, exist_ok=True)
-    with open(home / f"{series}.lock", "w") as lock:
-        try:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except (ImportError, OSError):
-            alone = False  # no locks here (Windows, some network disks): both decode, the first to finish is kept
+    home.mkdir(parents=True, exist_ok=True)  # without locks both decode, and the first to finish is kept
+    with locked(home / f"{series}.lock") as alone:
         yield alone

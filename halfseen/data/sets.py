@@ -4,19 +4,28 @@ import hashlib
 import re
 import unicodedata
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from halfseen.draws import Draws
 from halfseen.errors import UserError, quoted
 
 STATS_VALUES = 20_000_000  # numbers that mean and deviation are measured on: more would not change the second digit
 HASH_ROWS = 4_096  # rows hashed at a time, so that a memory-mapped set is never wholly in memory
+
+
+class Rows(Protocol):
+    """Features of images by their numbers: data/bank.py."""
+
+    @property
+    def dim(self) -> int: ...
+    def look(self, kind: str, numbers: Tensor, draws: Draws) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +49,14 @@ class ImageSet:
     skipped: tuple[tuple[str, str], ...] = ()  # (path, reason) of the files left out
     two_domains: bool = False  # the labelled images are no examples of what is to be learnt
     sums: tuple[tuple[str, str], ...] = ()  # (field, sum of its contents) where a cache has computed it already
+    bank: "Rows | None" = field(
+        default=None, repr=False
+    )  # x are numbers of images [N, 1], and this knows their features
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one image (c, h, w) or vector (d,)."""
-        return tuple(self.x.shape[1:])
+        return tuple(self.x.shape[1:]) if self.bank is None else (self.bank.dim,)
 
     @property
     def num_classes(self) -> int:
@@ -62,11 +74,11 @@ class ImageSet:
     def _fingerprint(self) -> str:
         known = dict(self.sums)
         whole = hashlib.sha256("\0".join(self.classes).encode(errors="surrogateescape"))
-        for field in ("x", "y", "given", "test_x", "test_y", "val_x", "val_y"):
-            value = getattr(self, field)
+        for name in ("x", "y", "given", "test_x", "test_y", "val_x", "val_y"):
+            value = getattr(self, name)
             if value is not None:
-                whole.update(f"|{field}:{tuple(value.shape)}:".encode())
-                whole.update((known.get(field) or sha256_of(value)).encode())
+                whole.update(f"|{name}:{tuple(value.shape)}:".encode())
+                whole.update((known.get(name) or sha256_of(value)).encode())
         return whole.hexdigest()
 
 

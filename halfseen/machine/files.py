@@ -5,7 +5,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
@@ -46,6 +46,20 @@ def write_bytes(path: Path, payload: bytes) -> None:
 
 def write_json(path: Path, thing: Any) -> None:
     write_bytes(path, (json.dumps(thing, indent=1) + "\n").encode())
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """One process at a time, the others wait; False where there are no locks (Windows, some network disks)."""
+    with open(path, "w") as lock:
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except (ImportError, OSError):
+            yield False
+        else:
+            yield True
 
 
 def import_file(path: Path, prefix: str) -> ModuleType:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from halfseen import methods
+from halfseen.augment.bank import Rows
 from halfseen.draws import Draws
 from halfseen.errors import UserError
 from halfseen.method import Method
@@ -18,6 +19,7 @@ from halfseen.settings import Settings
 
 SMALL_SIDE = 40  # pixels; pictures up to here go to `small` unless a network is named
 AUTO = ("auto", "auto", "auto")
+ON_BANK = ("weak", "strong")
 UNSEEN = ("none", "none", "none")  # of a model that only predicts
 
 
@@ -57,10 +59,10 @@ class Blueprint:
         config = with_settings(entry.config(), tuples(about["method_settings"]), "method")
         return cls(entry, config, about["net"], about["net_options"], UNSEEN)
 
-    def fitted(self, shape: tuple[int, ...]) -> Self:
+    def fitted(self, shape: tuple[int, ...], on_bank: bool = False) -> Self:
         """With a network and views for data of this shape in place of "auto", and the network's settings read."""
-        net = default_net(shape) if self.net == "auto" else self.net
-        own = self.entry.method.views if len(shape) == 3 else ("vector", "vector")
+        net = default_net(shape, on_bank) if self.net == "auto" else self.net
+        own = self.entry.method.views if len(shape) == 3 else ON_BANK if on_bank else ("vector", "vector")
         weak, strong = (mine if given == "auto" else given for mine, given in zip(own, self.policies[:2], strict=True))
         labelled = weak if self.policies[2] == "auto" else self.policies[2]
         options = read_options(net, self.net_options or {})
@@ -82,6 +84,7 @@ class Blueprint:
         *,
         compiled: bool = False,
         reference: Tensor | None = None,
+        bank: Rows | None = None,
     ) -> Method[Any]:
         """A fresh method on the device. Its networks start from torch's random state, so seed that first."""
         return build(
@@ -95,12 +98,13 @@ class Blueprint:
             draws=draws,
             compiled=compiled,
             reference=reference,
+            bank=bank,
         )
 
 
-def default_net(shape: tuple[int, ...]) -> str:
+def default_net(shape: tuple[int, ...], on_bank: bool = False) -> str:
     if len(shape) == 1:
-        return "mlp"
+        return "linear" if on_bank else "mlp"
     return "small" if max(shape[1:]) <= SMALL_SIDE else "resnet18"
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from halfseen.augment import make_policy
+from halfseen.augment.bank import Pick, Rows
 from halfseen.data import ImageSet, Split
 from halfseen.draws import Draws
 from halfseen.method import Method, Task, View
@@ -24,11 +25,17 @@ COMPILED_FORMS = 64  # a network meets several batch sizes, modes and kinds of b
 def reference_rows(images: ImageSet, split: Split) -> Tensor | None:
     """Of feature vectors, the rows that the `vector` policy swaps features with; pictures need none."""
     ids = split.unlabelled if len(split.unlabelled) else split.labelled
-    return None if images.is_images else images.x[ids[:REFERENCE_ROWS]]
+    return None if images.is_images or images.bank else images.x[ids[:REFERENCE_ROWS]]
 
 
-def views(facts: Facts, device: torch.device, draws: Draws, reference: Tensor | None = None) -> Callable[[str], View]:
-    """Views by the name of their policy."""
+def views(
+    facts: Facts,
+    device: torch.device,
+    draws: Draws,
+    reference: Tensor | None = None,
+    bank: Rows | None = None,
+) -> Callable[[str], View]:
+    """Views by the name of their policy; with a bank, of numbers of images."""
     mean, std = (torch.tensor(v, device=device) for v in (facts.mean, facts.std))
     if facts.zca and facts.whitening is None:
         raise ValueError("images were whitened, and the whitening was not given")
@@ -36,6 +43,8 @@ def views(facts: Facts, device: torch.device, draws: Draws, reference: Tensor | 
     rows = None if reference is None else reference.to(device)
 
     def view(name: str) -> View:
+        if bank is not None:
+            return Pick(name, bank, mean, std, draws)
         return make_policy(
             name,
             shape=facts.shape,
@@ -63,6 +72,7 @@ def build(
     draws: Draws,
     compiled: bool = False,
     reference: Tensor | None = None,
+    bank: Rows | None = None,
 ) -> Method[Any]:
     """A fresh method on the device. Its networks start from torch's random state, so seed that first."""
 
@@ -81,7 +91,7 @@ def build(
             made.compile(dynamic=False)
         return made
 
-    view = views(facts, device, draws, reference)
+    view = views(facts, device, draws, reference, bank)
     weak = view(policies[0])
     task = Task(
         classes=len(facts.classes),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from halfseen.augment import Whitening
+from halfseen.backbones import rebuild
 from halfseen.draws import Draws
 from halfseen.errors import UserError
 from halfseen.machine.files import write_bytes, write_json
@@ -20,6 +21,7 @@ from halfseen.method import View
 from halfseen.model.blueprint import Blueprint
 from halfseen.model.build import views
 from halfseen.model.facts import Facts
+from halfseen.model.pixels import on_pixels
 from halfseen.training.judge import logits_of
 
 FORMAT = 1
@@ -107,8 +109,11 @@ def load_run(path: Path, place: torch.device) -> Model:
             facts = replace(facts, whitening=Whitening.of(stored, math.prod(facts.shape)))
         own_file = folder.parent / "method.py"
         blueprint = Blueprint.from_json(about, str(own_file))
-        method = blueprint.build(facts, place, Draws.seeded(0, place))
+        of_net = read_facts(about["head_facts"]) if "backbone" in about else facts
+        method = blueprint.build(of_net, place, Draws.seeded(0, place))
         net = method.predictors()[about["predictor"]]
+        if "backbone" in about:
+            net = on_pixels(rebuild(about["backbone"]), net, of_net)
         net.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, SafetensorError) as e:
         raise UserError(f"the model in {folder} is damaged or of another version ({e}); export the run again") from e

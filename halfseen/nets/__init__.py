@@ -13,6 +13,7 @@ from halfseen.machine.files import import_file
 from halfseen.nets.cnn3 import CNN3
 from halfseen.nets.cnn13 import CNN13
 from halfseen.nets.lenet import LeNet, LeNet5
+from halfseen.nets.linear import Linear
 from halfseen.nets.mlp import MLP
 from halfseen.nets.net import Net
 from halfseen.nets.resnet import ResNet18
@@ -25,6 +26,7 @@ Factory = Callable[..., nn.Module]  # (classes=..., shape=..., **options)
 NETS: dict[str, Factory] = {
     "small": Small,
     "mlp": MLP,
+    "linear": Linear,
     "cnn13": CNN13,
     "cnn3": CNN3,
     "wrn-28-2": functools.partial(WRN, width=2),

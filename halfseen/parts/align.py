@@ -30,7 +30,7 @@ class Aligned:
     """The keys of a method with a teacher."""
 
     align: bool = False  # divide what is taught by its running mean and multiply by a prior: parts/align.py
-    align_to: Literal["uniform", "labels", "estimate"] = "uniform"  # the prior; estimate: of the pool, and the labels
+    align_to: Literal["uniform", "labels", "estimate"] = "estimate"  # the prior; estimate: of the pool, and the labels
     align_decay: float = 0.99  # of the running means: a hundred batches
 
 

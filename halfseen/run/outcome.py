@@ -1,9 +1,11 @@
 """The end of a run: scores of the last and the best networks, kept apart; outputs; the exported model."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from halfseen.data import ImageSet, Split
 from halfseen.machine import distributed
@@ -15,7 +17,13 @@ from halfseen.training.trainer import Trainer
 
 
 def conclude(
-    trainer: Trainer, folder: Folder, about: dict[str, Any], facts: Facts, images: ImageSet, split: Split
+    trainer: Trainer,
+    folder: Folder,
+    about: dict[str, Any],
+    facts: Facts,
+    images: ImageSet,
+    split: Split,
+    finish: Callable[[nn.Module], tuple[nn.Module, Facts]],
 ) -> dict[str, Any]:
     """Score everything once, export the headline network, write metrics.json last: with it, the run is finished."""
     method, judge = trainer.method, trainer.judge
@@ -36,7 +44,8 @@ def conclude(
             headline = {"which": "best on validation", **found["best"]}
         outputs, unlabelled = probabilities(trainer, net, images, split)
         if distributed.rank() == 0:
-            save_model(folder.path / "model", net, {**about, "predictor": name}, facts)
+            whole, of_whole = finish(net)
+            save_model(folder.path / "model", whole, {**about, "predictor": name}, of_whole)
     result = {
         "headline": headline,
         **found,

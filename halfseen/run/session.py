@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from halfseen.augment.whitening import LARGEST, Whitening
 from halfseen.data import ImageSet, Split, choose_split
@@ -22,12 +23,14 @@ from halfseen.method import Method, Plan
 from halfseen.model.blueprint import Blueprint
 from halfseen.model.build import reference_rows, views
 from halfseen.model.facts import Facts
+from halfseen.model.pixels import facts_of_pixels, on_pixels
 from halfseen.run.beginning import describe, how_to_go_on, need_same, open_images, stored_whitening
 from halfseen.run.budget import SCRATCH_STEPS, length_of, passes_per_step
 from halfseen.run.folder import Folder, fresh_place
 from halfseen.run.outcome import conclude, headline_of
 from halfseen.run.recorder import Everyone, Recorder, need_tensorboard
 from halfseen.run.resume import load_last
+from halfseen.run.start import settled, started
 from halfseen.settings import Settings
 from halfseen.training.judge import Judge, scored_parts
 from halfseen.training.loader import Loader
@@ -82,8 +85,11 @@ class Session:
         watchers: Sequence[Callable[[Trainer], Watcher]] = (),
     ) -> None:
         """out: the folder to make, NEW, or None for a run that leaves no file. began: of the run that goes on."""
-        self.settings, self.command, self.watchers = settings, go_on, watchers
         self.display = Display(settings.quiet or distributed.outside_rank() > 0)
+        settings, why = settled(data, settings)
+        if why:
+            self.display.say(why)
+        self.settings, self.command, self.watchers = settings, go_on, watchers
         if settings.tensorboard:
             need_tensorboard()
         self.device = pick_device(settings.device)
@@ -94,13 +100,14 @@ class Session:
             keep_large_blocks()
         blueprint = Blueprint.from_settings(settings)
         self.method = blueprint.entry.method
-        self.images = open_images(data, settings)
+        self.images = open_images(data, settings)  # pixels, or vectors
+        self.rows, self.backbone = started(self.images, settings)  # what trains: the same, or numbers of its images
         self.from_python = not isinstance(data, str | Path)
         self.data_name = self.images.name if self.from_python else str(data)
-        self.blueprint = blueprint.fitted(self.images.shape)
+        self.blueprint = blueprint.fitted(self.rows.shape, self.rows.bank is not None)
         self.began = began
         self.split = self.same_split(began) if began else split(self.images, self.method, settings)
-        self.facts = Facts.of(self.images, self.split, settings.per_image, self.whitening() if settings.zca else None)
+        self.facts = Facts.of(self.rows, self.split, settings.per_image, self.whitening() if settings.zca else None)
         rows = self.method.batch
         self.batch = (settings.batch or rows[0], settings.unlabelled_batch or rows[1])
         for name, n in zip(("--batch", "--unlabelled-batch"), self.batch, strict=True):
@@ -150,18 +157,23 @@ class Session:
         torch.manual_seed(s.seed)
         draws = Draws.seeded(s.seed, self.device, rank, world)
         method = self.blueprint.build(
-            self.facts, self.device, draws, compiled=s.compile, reference=reference_rows(self.images, self.split)
+            self.facts,
+            self.device,
+            draws,
+            compiled=s.compile,
+            reference=reference_rows(self.rows, self.split),
+            bank=self.rows.bank,
         )
         torch.manual_seed(s.seed * 4099 + rank)  # dropout: processes hold different rows
-        clean = views(self.facts, self.device, draws)("none")
-        loader = Loader(self.images, self.split, self.device, rank, world)
+        clean = views(self.facts, self.device, draws, bank=self.rows.bank)("none")
+        loader = Loader(self.rows, self.split, self.device, rank, world)
         return Trainer(
             method,
             self.plan(steps),
             loader,
-            self.images.y,
+            self.rows.y,
             draws,
-            Judge(scored_parts(self.images, self.split), clean, self.device, s.test_curve, loader),
+            Judge(scored_parts(self.rows, self.split), clean, self.device, s.test_curve, loader),
             seed=s.seed,
             pace=Pace(s.log_every, s.eval_every, s.save_every),
             watcher=Recorder(self.display, folder, s.tensorboard),
@@ -178,9 +190,15 @@ class Session:
         """Train, score, save the model; the folder holds all of it."""
         trainer = self.train()
         assert self.folder is not None
-        metrics = conclude(trainer, self.folder, self.about(trainer), self.facts, self.images, self.split)
+        metrics = conclude(trainer, self.folder, self.about(trainer), self.facts, self.rows, self.split, self.finish)
         self.display.say(headline_of(metrics))
         return Result(self.folder.path, metrics)
+
+    def finish(self, net: nn.Module) -> tuple[nn.Module, Facts]:
+        """A trained network as it leaves the run, and what it must be given: of pixels, where it had a backbone below it."""
+        if self.backbone is None:
+            return net, self.facts
+        return on_pixels(self.backbone, net, self.facts), facts_of_pixels(self.facts, self.images)
 
     def train(self) -> Trainer:
         """From the beginning, or from the last checkpoint, to the last step."""
@@ -248,14 +266,24 @@ class Session:
         """How to build the model again, as its json file says it."""
         return {
             **self.blueprint.as_json(),
+            **self.below(),
             "data": self.data_name,
             "steps": trainer.total_steps,
             "passes": round(self.passes * trainer.total_steps),
             "seed": self.settings.seed,
         }
 
+    def below(self) -> dict[str, Any]:
+        """The backbone, and what the head was trained under."""
+        if self.backbone is None:
+            return {}
+        about = {"name": self.backbone.name, "key": self.backbone.key, **self.backbone.describe()}
+        return {"backbone": about, "head_facts": self.facts.as_json()}
+
     def announce(self, trainer: Trainer) -> None:
         split, images, what = self.split, self.images, f"{self.settings.method} on {self.blueprint.net}"
+        if self.backbone is not None:
+            what += f" on {self.backbone.name} at {self.images.shape[1]} px"
         if self.folder is None:
             self.display.say(f"{what}, {trainer.total_steps} steps, without a run folder")
             return

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from halfseen import methods
+from halfseen.augment.bank import BANK_POLICIES
 from halfseen.augment.policies import IMAGE_POLICIES, VECTOR_POLICIES, VIEWS
 from halfseen.commands.explain import explain, keys_of, notes_of
 from halfseen.commands.list import list_all
@@ -164,4 +165,4 @@ def test_list_names_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_view_is_described() -> None:
-    assert set(VIEWS) == {*IMAGE_POLICIES, *VECTOR_POLICIES}
+    assert set(VIEWS) == {*IMAGE_POLICIES, *VECTOR_POLICIES, *BANK_POLICIES}

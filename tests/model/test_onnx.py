@@ -37,6 +37,7 @@ CPU = torch.device("cpu")
 KINDS = {getattr(factory, "func", factory): name for name, factory in reversed(NETS.items())}  # widths are not kinds
 SHAPES = {
     "mlp": (5,),
+    "linear": (5,),
     "cnn3": (3, 24, 24),
     "cnn13": (1, 12, 13),
     "lenet": (1, 16, 16),

@@ -1,0 +1,41 @@
+"""A backbone and the head that was trained on its features, as one network of pixels: what is saved, exported, asked."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from halfseen.backbones import Backbone
+from halfseen.data import ImageSet
+from halfseen.model.facts import Facts
+
+
+class OnPixels(nn.Module):
+    """pixels [n, c, h, w] in [0, 1] -> logits: head((backbone(pixels) - mean) / std)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.backbone(x if x.shape[1] == 3 else x.expand(-1, 3, -1, -1))
+        logits: Tensor = self.head((h.float() - self.mean) / self.std)
+        return logits
+
+
+def on_pixels(backbone: Backbone, head: nn.Module, of_head: Facts) -> OnPixels:
+    """Of a head that was trained under these facts."""
+    mean, std = torch.tensor(of_head.mean), torch.tensor(of_head.std)
+    place = next(head.parameters()).device
+    return OnPixels(backbone, head, mean, std).to(place).eval()
+
+
+def facts_of_pixels(of_head: Facts, images: ImageSet) -> Facts:
+    """What the whole network is given: pixels in [0, 1], since the backbone normalises by itself."""
+    channels = images.shape[0]
+    return replace(of_head, shape=images.shape, mean=(0.0,) * channels, std=(1.0,) * channels, flip=images.flip)

@@ -1,0 +1,66 @@
+"""What a run starts from: a pretrained backbone, whose features of every image are kept in a bank, or nothing."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from halfseen.backbones import Backbone, best_installed, load_backbone
+from halfseen.data import ImageSet
+from halfseen.data.bank import banked
+from halfseen.data.peek import middle
+from halfseen.data.sources import NAMES
+from halfseen.data.store import Views
+from halfseen.errors import UserError
+from halfseen.settings import Settings
+
+SMALL_SIDE = 40  # pixels up to which a picture is no photograph: a network from scratch is at home there
+ENLARGED = 96  # side that pictures up to SMALL_SIDE are brought to for a backbone
+HEADS = ("auto", "linear", "mlp")  # networks that features can be put into
+
+
+def settled(data: Any, s: Settings) -> tuple[Settings, str]:
+    """The same settings with a name in place of the backbone `auto`, with its size, and why, in one sentence."""
+    if s.backbone == "none":
+        return s, ""
+    if s.backbone != "auto":
+        return sized(data, s), ""
+    of_pixels = s.net not in HEADS or (s.weak, s.strong, s.labelled) != ("auto", "auto", "auto") or s.zca or s.per_image
+    found = None if of_pixels or not is_folder(data) else middle(Path(os.path.expanduser(data)))
+    if found is None or found[0] <= SMALL_SIDE or not found[1]:
+        return replace(s, backbone="none"), ""
+    name, why = best_installed()
+    if name == "none":
+        return replace(s, backbone="none"), f"training from scratch: {why}"
+    return sized(
+        data, replace(s, backbone=name)
+    ), f"starting from the backbone {name}: {why}; --backbone none: from scratch"
+
+
+def is_folder(data: Any) -> bool:
+    """Not a name, not an array."""
+    return isinstance(data, str | Path) and str(data) not in NAMES and os.path.isdir(os.path.expanduser(data))
+
+
+def sized(data: Any, s: Settings) -> Settings:
+    """With the backbone's own size for photographs; small pictures are enlarged, but not so far."""
+    if s.per_image or s.zca:
+        raise UserError(
+            f"--{'zca' if s.zca else 'per-image'} changes pixels, and the backbone {s.backbone} brings its own "
+            "normalisation; leave it out, or take --backbone none"
+        )
+    if s.size is not None:
+        return s
+    side = load_backbone(s.backbone).side
+    found = middle(Path(os.path.expanduser(data))) if is_folder(data) else None
+    small = not is_folder(data) or (found is not None and found[0] <= SMALL_SIDE)
+    return replace(s, size=min(side, ENLARGED) if small else side)
+
+
+def started(images: ImageSet, s: Settings) -> tuple[ImageSet, Backbone | None]:
+    """What trains in place of the pixels, and the backbone that it comes from."""
+    if s.backbone in ("none", "auto"):  # auto: settings that nobody settled, of pieces put together by hand
+        return images, None
+    backbone = load_backbone(s.backbone)
+    views = Views(s.weak_views, s.strong_views)
+    return banked(images, backbone, views, progress=not s.quiet), backbone
