@@ -82,12 +82,12 @@ def fill_table(
     note: str = "",
 ) -> dict[str, Any]:
     """Run what is missing, write OUT/results.json, print the table; what failed is named after it."""
-    if where.parallel < 1 or any(row.seeds < 1 for row in rows):
-        raise UserError("--seeds and --parallel are at least 1")
+    if any(row.seeds < 1 for row in rows):
+        raise UserError("--seeds is at least 1")
     jobs = jobs_of(data, rows, labels, common, out, where)
     agree(jobs)
     works = [j.work for j in jobs]
-    failed = run_all(works, where.executor(), where.retries)
+    failed = run_all(works, where.executor(out), where.retries)
     results = collect(data, jobs, note)
     write_json(out / "results.json", results)
     print_table(results)

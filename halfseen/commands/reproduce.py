@@ -120,7 +120,7 @@ def run_queue(
     for work in metrics:  # of a command that was killed between a run and its copy
         if work.finished and work.folder.name not in known_runs(keep / home[work].name):
             kept(work)
-    failed = run_all([j.work for j in order if j.work not in metrics], where.executor(), where.retries, kept)
+    failed = run_all([j.work for j in order if j.work not in metrics], where.executor(out), where.retries, kept)
     for table in tables.values():
         print_table(collect(table.recipe.data, table.jobs, table.note, metrics.get))
     complain(failed, len(order))
