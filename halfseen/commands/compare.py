@@ -23,7 +23,7 @@ from halfseen import methods
 from halfseen.commands.train import run
 from halfseen.errors import UserError
 from halfseen.grid.child import alone, follow_parent
-from halfseen.grid.loop import complain, run_all
+from halfseen.grid.loop import complain
 from halfseen.grid.where import Where
 from halfseen.grid.work import Work
 from halfseen.machine.files import write_json
@@ -85,9 +85,10 @@ def fill_table(
     if any(row.seeds < 1 for row in rows):
         raise UserError("--seeds is at least 1")
     jobs = jobs_of(data, rows, labels, common, out, where)
-    agree(jobs)
     works = [j.work for j in jobs]
-    failed = run_all(works, where.executor(out), where.retries)
+    where.fetch(works, out)
+    agree(jobs)
+    failed = where.run(works, out)
     results = collect(data, jobs, note)
     write_json(out / "results.json", results)
     print_table(results)
@@ -161,6 +162,10 @@ def child(order: str) -> None:
         if out.exists() and not resume:
             shutil.rmtree(out)
         run(told["data"], Settings.from_json(told["settings"]), out, resume)
+        if "mirror" in told:
+            from halfseen.grid.mirror import Mirror
+
+            Mirror(told["mirror"]["url"]).upload(out, told["mirror"]["name"])
 
 
 def collect(

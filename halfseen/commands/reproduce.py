@@ -12,7 +12,7 @@ from halfseen.data.published import PUBLISHED
 from halfseen.errors import UserError, nearest
 from halfseen.grid.estimate import duration, estimate
 from halfseen.grid.keep import keep_run, kept_metrics, known_runs
-from halfseen.grid.loop import complain, run_all
+from halfseen.grid.loop import complain
 from halfseen.grid.queue import LENGTHS, Entry, read_queue
 from halfseen.grid.where import Where
 from halfseen.grid.work import Work
@@ -96,6 +96,8 @@ def run_queue(
 ) -> None:
     """Run what is missing of the queue, in its order; every finished run is kept at once, with its table so far."""
     tables, order = planned(read_queue(queue), out, root, where, device)
+    where.fetch([j.work for j in order], out)
+    agree(order)
     say = stderr().print
     metrics: dict[Work, dict[str, Any]] = {}
     for table in tables.values():
@@ -120,7 +122,7 @@ def run_queue(
     for work in metrics:  # of a command that was killed between a run and its copy
         if work.finished and work.folder.name not in known_runs(keep / home[work].name):
             kept(work)
-    failed = run_all([j.work for j in order if j.work not in metrics], where.executor(out), where.retries, kept)
+    failed = where.run([j.work for j in order if j.work not in metrics], out, kept)
     for table in tables.values():
         print_table(collect(table.recipe.data, table.jobs, table.note, metrics.get))
     complain(failed, len(order))
@@ -146,7 +148,6 @@ def planned(
             if j.folder not in order:
                 order[j.folder] = j
                 table.jobs.append(j)
-    agree(list(order.values()))
     return tables, list(order.values())
 
 

@@ -39,8 +39,12 @@ def run_all(
     executor: Executor,
     retries: int,
     on_finish: Callable[[Work], None] = lambda work: None,
+    arrive: Callable[[Work], None] = lambda work: None,
 ) -> dict[Work, str]:
-    """Run what is not finished, in order; returns what failed for good, with its last line."""
+    """Run what is not finished, in order; returns what failed for good, with its last line.
+
+    arrive: bring here what a run left on a machine that shares no disk with this one.
+    """
     waiting = [w for w in works if not w.finished]
     tries: dict[Work, int] = {}
     failed: dict[Work, str] = {}
@@ -58,6 +62,8 @@ def run_all(
                     executor.start(now)
                 time.sleep(LOOK_EVERY)
                 for work, how in executor.ended():
+                    if not work.finished:
+                        arrive(work)
                     if work.finished:
                         board.finished(work)
                         on_finish(work)
@@ -97,7 +103,7 @@ def signals_as_interrupt() -> Iterator[None]:
 
     before = {}
     for each in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(each) == signal.SIG_DFL:
+        if signal.getsignal(each) != signal.SIG_IGN:  # Ray puts a handler of its own there
             before[each] = signal.signal(each, interrupt)
     try:
         yield

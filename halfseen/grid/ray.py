@@ -144,6 +144,7 @@ def on_node() -> Any:
 
     def do(work: Work, place: str) -> int:
         import os
+        import time
 
         from halfseen.grid.local import end, launch
 
@@ -151,7 +152,9 @@ def on_node() -> Any:
             os.chdir(place)  # relative paths mean there what they mean here
         process = launch(work)
         try:
-            return process.wait()
+            while process.poll() is None:  # a call that waits would not hear of it
+                time.sleep(0.2)
+            return process.returncode
         except KeyboardInterrupt:  # it was cancelled
             process.terminate()
             end(process)

@@ -19,6 +19,7 @@ from halfseen.grid.node import passed_on
 from halfseen.grid.work import Work
 
 ASK_EVERY = 5.0  # seconds between questions to Slurm; its accounting is no toy of ours
+LOOKS = 4
 SAVING = 90.0  # seconds for the runs to save themselves
 DEFAULT_MINUTES = 24 * 60
 OWN = {"cpus_per_task": "--cpus-per-run", "gpus_per_node": "--gpus-per-run", "array": "the runs of the table"}
@@ -45,7 +46,9 @@ class Slurm:
             self.executor.update_parameters(**told)
         else:
             self.executor.update_parameters(timeout_min=told["timeout_min"])
+        self.real = cluster == "slurm"
         self.jobs: dict[Work, Any] = {}
+        self.missed: dict[str, int] = {}  # looks at the queue without a job
         self.next, self.ask_every = time.monotonic(), ask_every
 
     @property
@@ -64,21 +67,49 @@ class Slurm:
         self.jobs |= dict(zip(works, jobs, strict=True))
 
     def ended(self) -> list[tuple[Work, str]]:
-        if time.monotonic() < self.next:
+        if time.monotonic() < self.next or not self.jobs:
             return []
         self.next = time.monotonic() + self.ask_every
-        over = [(work, job) for work, job in self.jobs.items() if work.finished or job.done()]
+        queued = in_queue() if self.real else None
+        over = [(work, job) for work, job in self.jobs.items() if work.finished or self.is_over(job, queued)]
         for work, _ in over:
             del self.jobs[work]
         return [(work, "" if work.finished else how_a_job_ended(job)) for work, job in over]
+
+    def is_over(self, job: Any, queued: set[str] | None) -> bool:
+        """It left a result; or Slurm has not known it for several looks: its node is lost, or someone cancelled it.
+
+        Not asked of sacct, which many clusters do not have.
+        """
+        if not self.real:
+            return bool(job.done())
+        if job.paths.result_pickle.exists():
+            return True
+        if queued is not None:
+            self.missed[job.job_id] = 0 if job.job_id in queued else self.missed.get(job.job_id, 0) + 1
+        return self.missed.get(job.job_id, 0) >= LOOKS
 
     def stop(self) -> None:
         """Slurm tells the runs; they save themselves."""
         for job in self.jobs.values():
             job.cancel(check=False)
         until = time.monotonic() + SAVING
-        while time.monotonic() < until and not all(job.done(force_check=True) for job in self.jobs.values()):
+        while time.monotonic() < until:
+            queued = in_queue() if self.real else None
+            if all(job.job_id not in queued if queued is not None else job.done() for job in self.jobs.values()):
+                return
             time.sleep(1)
+
+
+def in_queue() -> set[str] | None:
+    """Ids of the jobs that Slurm has; None if it does not answer now."""
+    try:
+        asked = subprocess.run(
+            ["squeue", "-h", "-r", "-o", "%A %F_%K"], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return set(asked.stdout.split()) if asked.returncode == 0 else None
 
 
 class OnNode:

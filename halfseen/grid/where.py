@@ -1,7 +1,8 @@
 """Where the runs of a table run: what the command line says of it, and the executor that it means."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +12,7 @@ from halfseen.errors import UserError
 
 if TYPE_CHECKING:
     from halfseen.grid.loop import Executor
+    from halfseen.grid.work import Work
 
 ELSEWHERE = {  # options of the engines, which mean nothing to the others
     "address": ("ray",),
@@ -36,6 +38,8 @@ class Where:
     """On Ray and Slurm: cores, and threads, of a run."""
     slurm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...")] = ()
     """Options of sbatch: partition=gpu time=2:00:00 mem=16GB account=..."""
+    mirror: Annotated[str | None, tyro.conf.arg(metavar="URL")] = None
+    """A bucket, s3://BUCKET/PREFIX, for machines without a common disk: finished runs go there and come from there."""
 
     def __post_init__(self) -> None:
         if self.retries < 0:
@@ -54,12 +58,44 @@ class Where:
         """CPU threads of a run that does not say how many it wants."""
         return self.cpus_per_run if self.on != "local" else max(1, (os.cpu_count() or 1) // self.parallel)
 
+    def fetch(self, works: "Sequence[Work]", out: Path) -> None:
+        """What the mirror has and we have not comes here; what we have and it has not goes there."""
+        if self.mirror is None:
+            return
+        from halfseen.grid.mirror import Mirror
+
+        mirror = Mirror(self.mirror)
+        there = mirror.finished()
+        for work in works:
+            name = work.folder.relative_to(out).as_posix()
+            if work.finished and name not in there:
+                mirror.upload(work.folder, name)
+            elif name in there and not work.finished:
+                mirror.fetch(name, work.folder)
+
+    def run(
+        self, works: "Sequence[Work]", out: Path, on_finish: "Callable[[Work], None]" = lambda work: None
+    ) -> "dict[Work, str]":
+        """Run what is not finished; returns what failed, with its last line."""
+        from halfseen.grid.loop import run_all
+
+        if self.mirror is None:
+            return run_all(works, self.executor(out), self.retries, on_finish)
+        told = {"url": self.mirror}
+        orders = [
+            replace(w, order={**w.order, "mirror": {**told, "name": w.folder.relative_to(out).as_posix()}})
+            for w in works
+        ]
+        failed = run_all(orders, self.executor(out), self.retries, on_finish, lambda work: self.fetch([work], out))
+        self.fetch(works, out)  # what a run could not send itself
+        return failed
+
     def executor(self, out: Path) -> "Executor":
         """Each engine is imported where it is asked for."""
         if self.on == "ray":
             from halfseen.grid.ray import Ray
 
-            return Ray(out, self.address, self.cpus_per_run, self.gpus_per_run, self.retries)
+            return Ray(out, self.address, self.cpus_per_run, self.gpus_per_run, self.retries, self.mirror is None)
         if self.on == "slurm":
             from halfseen.grid.slurm import Slurm
 
