@@ -14,6 +14,7 @@ import tyro
 
 from halfseen import __version__
 from halfseen.errors import UserError, guarded, nearest
+from halfseen.grid.where import Where
 from halfseen.settings import Settings
 
 HELP = """\
@@ -248,6 +249,7 @@ Common = dataclasses.make_dataclass(  # the options of `train` that all runs of 
     frozen=True,
 )
 SHARED = Common()
+HERE = Where()
 
 
 @dataclass(frozen=True)
@@ -266,8 +268,7 @@ class Compare:
     """Labels to keep; a part of the table for each number (default: all that the data give)."""
     seeds: int = 3
     """Label draws, each with its own seed: 0, 1, 2, ..."""
-    parallel: int = 1
-    """Runs at a time; each gets its share of the cores."""
+    where: Annotated[Where, tyro.conf.arg(name="")] = HERE
     source: Annotated[str | None, tyro.conf.arg(metavar="SET")] = None
     target: Annotated[str | None, tyro.conf.arg(metavar="SET")] = None
     """Instead of DATA: labels from one set, the task on another."""
@@ -280,7 +281,7 @@ class Compare:
         if data is None:
             raise UserError("say what to compare on: DATA, or --source and --target")
         shared = Settings(**dataclasses.asdict(self.common))
-        compare(data, self.methods, self.num_labels, self.seeds, shared, self.out, self.parallel)
+        compare(data, self.methods, self.num_labels, self.seeds, shared, self.out, self.where)
 
 
 @dataclass(frozen=True)
@@ -290,10 +291,16 @@ class Reproduce:
     The same command again skips what is finished.
     """
 
-    recipe: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")]]
-    """A name of `halfseen list`."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Folder of the runs and of results.json."""
+    """Folder of the runs and of results.json; with --queue, of a folder of runs for each table."""
+    recipe: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="RECIPE")]] = None
+    """A name of `halfseen list`."""
+    queue: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Instead of RECIPE: parts of recipes in order of value, a .toml or .json file (docs/reproduce.md has its format)."""
+    keep: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("results")
+    """With --queue: folder in which every finished run's metrics and every table are kept, small enough to commit."""
+    estimate: bool = False
+    """With --queue: say what is left to do and how long it may take, and run nothing."""
     root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the named sets' files (default: $HALFSEEN_DATA or ./data)."""
     rows: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ROW ...")] = ()
@@ -304,13 +311,23 @@ class Reproduce:
     """The first draws of the labels only, in rows that have more."""
     share: float = 1.0
     """Length of training as a share of the recipe's: 0.01 is a hundredth."""
-    parallel: int = 1
-    """Runs at a time; each gets its share of the cores."""
+    where: Annotated[Where, tyro.conf.arg(name="")] = HERE
     device: str = "auto"
 
     def __call__(self) -> None:
-        from halfseen.commands.reproduce import reproduce
+        from halfseen.commands.reproduce import reproduce, run_queue
 
+        if (self.recipe is None) == (self.queue is None):
+            raise UserError("say what to reproduce: a RECIPE of `halfseen list`, or --queue FILE, and not both")
+        if self.queue is not None:
+            if self.rows or self.num_labels or self.draws is not None or self.share != 1:
+                raise UserError(
+                    "--rows, --num-labels, --draws and --share stand in the file of the queue, for each part"
+                )
+            more = {"root": self.root, "where": self.where, "device": self.device}
+            run_queue(self.queue, self.out, self.keep, only_estimate=self.estimate, **more)  # type: ignore[arg-type]
+            return
+        assert self.recipe is not None
         reproduce(
             self.recipe,
             self.out,
@@ -319,7 +336,7 @@ class Reproduce:
             labels=self.num_labels,
             draws=self.draws,
             share=self.share,
-            parallel=self.parallel,
+            where=self.where,
             device=self.device,
         )
 

@@ -27,6 +27,7 @@ TOP = {
 LEVELS = (
     ("cli",),
     ("commands",),
+    ("grid",),
     ("estimator", "theory"),
     ("report",),
     ("run", "bench"),

@@ -9,10 +9,9 @@ import json
 import math
 import os
 import re
-import subprocess
+import shutil
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,20 @@ from rich.console import Console
 from rich.table import Table
 
 from halfseen import methods
+from halfseen.commands.train import run
 from halfseen.errors import UserError
+from halfseen.grid.child import alone, follow_parent
+from halfseen.grid.loop import complain
+from halfseen.grid.where import Where
+from halfseen.grid.work import Work
 from halfseen.machine.files import write_json
-from halfseen.machine.progress import clock, stderr
 from halfseen.overrides import below, pairs, with_settings
 from halfseen.recipes import BASELINE, Row
 from halfseen.run.start import settled
 from halfseen.settings import MAY_CHANGE, Settings
 
 OUTER_COMMA = re.compile(r",(?![^(\[]*[)\]])")  # a list in brackets is one value: shares=[0.3,0.7]
+LOCAL = Where()
 WIDTH = 110  # columns of the table where the terminal is narrower: it may scroll, but no figure is cut
 
 
@@ -45,8 +49,9 @@ class Job:
     settings: Settings
 
     @property
-    def finished(self) -> bool:
-        return (self.folder / "metrics.json").is_file()
+    def work(self) -> Work:
+        order = {"data": self.data, "settings": self.settings.as_json(), "out": str(self.folder)}
+        return Work(self.folder, order, self.row.title, self.settings.num_labels, self.seed)
 
 
 def compare(
@@ -56,7 +61,7 @@ def compare(
     seeds: int,
     common: Settings,
     out: Path,
-    parallel: int = 1,
+    where: Where = LOCAL,
 ) -> dict[str, Any]:
     """`fill_table` for these methods and the supervised row, which is always there, and first."""
     if common.minutes is None and common.steps is None and common.epochs is None and common.passes is None:
@@ -65,7 +70,7 @@ def compare(
         )
     base = next((m for m in methods if m.partition(":")[0] == BASELINE), BASELINE)  # it may carry settings too
     rows = [Row(m, seeds) for m in dict.fromkeys((base, *methods))]
-    return fill_table(data, rows, list(num_labels) or [None], common, out, parallel)
+    return fill_table(data, rows, list(num_labels) or [None], common, out, where)
 
 
 def fill_table(
@@ -74,26 +79,42 @@ def fill_table(
     labels: Sequence[int | None],
     common: Settings,
     out: Path,
-    parallel: int = 1,
+    where: Where = LOCAL,
     note: str = "",
 ) -> dict[str, Any]:
-    """Run what is missing, write OUT/results.json, print the table."""
-    if parallel < 1 or any(row.seeds < 1 for row in rows):
-        raise UserError("--seeds and --parallel are at least 1")
-    most = max(row.seeds for row in rows)
-    jobs = [
-        job(data, row, n, seed, common, out, parallel)
-        for n in labels
-        for seed in range(most)  # draw by draw, so that an early stop leaves whole pairs
-        for row in rows
-        if seed < row.seeds and row.has(n)
-    ]
+    """Run what is missing, write OUT/results.json, print the table; what failed is named after it."""
+    if any(row.seeds < 1 for row in rows):
+        raise UserError("--seeds is at least 1")
+    jobs = jobs_of(data, rows, labels, common, out, where)
+    works = [j.work for j in jobs]
+    where.fetch(works, out)
     agree(jobs)
-    run_all(jobs, parallel)
-    results = collect(data, rows, labels, jobs, note)
+    failed = where.run(works, out)
+    results = collect(data, jobs, note)
     write_json(out / "results.json", results)
     print_table(results)
+    complain(failed, len(works))
     return results
+
+
+def jobs_of(
+    data: str,
+    rows: Sequence[Row],
+    labels: Sequence[int | None],
+    common: Settings,
+    out: Path,
+    where: Where,
+    draws: Sequence[int] | None = None,
+) -> list[Job]:
+    """The runs of a table, draw by draw, so that an early stop leaves whole pairs. draws: others than the rows' own."""
+    cores = where.cores
+    return [
+        job(data, row, n, seed, dataclasses.replace(common, threads=common.threads or cores), out, 1)
+        for n in labels
+        for seed in draws or range(max(row.seeds for row in rows))
+        for row in rows
+        if row.has(n) and (draws or seed < row.seeds)
+    ]
 
 
 def job(data: str, row: Row, labels: int | None, seed: int, common: Settings, out: Path, parallel: int) -> Job:
@@ -133,102 +154,58 @@ def agree(jobs: Sequence[Job]) -> None:
             raise UserError(f"{j.folder} was run with {what}; choose another --out for other settings")
 
 
-def run_all(jobs: Sequence[Job], parallel: int) -> None:
-    """The unfinished runs, `parallel` at a time, each in a process that a signal lets save itself."""
-    console, began = stderr(), time.monotonic()
-    waiting = [j for j in jobs if not j.finished]
-    console.print(f"{len(jobs)} runs, {len(jobs) - len(waiting)} of them finished already", markup=False)
-    running: list[tuple[Job, subprocess.Popen[bytes], float]] = []
-    done = 0
-    total = len(waiting)
-    try:
-        while waiting or running:
-            while waiting and len(running) < parallel:
-                j = waiting.pop(0)
-                running.append((j, start(j), time.monotonic()))
-            time.sleep(0.2)
-            for one in [r for r in running if r[1].poll() is not None]:
-                running.remove(one)
-                j, process, since = one
-                if process.returncode or not j.finished:
-                    last = (j.folder.parent / f"{j.folder.name}.log").read_text().strip().splitlines()[-1:]
-                    raise UserError(
-                        f"the run {j.folder} failed: {' '.join(last)}; the others are kept, run the same again"
-                    )
-                done += 1
-                head = json.loads((j.folder / "metrics.json").read_text())["headline"]
-                left = (time.monotonic() - began) / done * (total - done)
-                score = f"{head['test']['accuracy']:.2%}" if "test" in head else "no test images"
-                spent = clock(time.monotonic() - since)
-                console.print(f"{j.folder.name}: {score} in {spent}; {done}/{total}, {clock(left)} left", markup=False)
-    finally:
-        for _, process, _ in running:
-            process.terminate()
-        for _, process, _ in running:
-            process.wait()
-
-
-def start(j: Job) -> subprocess.Popen[bytes]:
-    """`halfseen train` of the job in a new process; what it says goes to a log beside its folder."""
-    j.folder.parent.mkdir(parents=True, exist_ok=True)
-    order = json.dumps({"data": j.data, "settings": j.settings.as_json(), "out": str(j.folder)})
-    with open(j.folder.parent / f"{j.folder.name}.log", "ab") as log:
-        return subprocess.Popen([sys.executable, "-m", "halfseen.commands.compare", order], stdout=log, stderr=log)
-
-
 def child(order: str) -> None:
     """One run, in its own process; a folder without a checkpoint was stopped too early to go on, so it begins again."""
-    import shutil
-
-    from halfseen.commands.train import run
-
     told = json.loads(order)
     out = Path(told["out"])
-    resume = (out / "checkpoints" / "last.pt").is_file()
-    if out.exists() and not resume:
-        shutil.rmtree(out)
-    run(told["data"], Settings.from_json(told["settings"]), out, resume)
+    follow_parent()
+    with alone(out):
+        resume = (out / "metrics.json").is_file() or (out / "checkpoints" / "last.pt").is_file()
+        if out.exists() and not resume:
+            shutil.rmtree(out)
+        run(told["data"], Settings.from_json(told["settings"]), out, resume)
+        if "mirror" in told:
+            from halfseen.grid.mirror import Mirror
+
+            Mirror(told["mirror"]["url"]).upload(out, told["mirror"]["name"])
 
 
 def collect(
-    data: str, rows: Sequence[Row], labels: Sequence[int | None], jobs: Sequence[Job], note: str = ""
+    data: str, jobs: Sequence[Job], note: str = "", metrics: Callable[[Work], dict[str, Any] | None] = Work.metrics
 ) -> dict[str, Any]:
-    """Mean, deviation, and the paired difference to the baseline on the draws of the labels that both have."""
+    """Mean, deviation, and the paired difference to the baseline on the draws of the labels that both have finished."""
     table = []
     notes = [note] if note else []
-    base = next((row for row in rows if row.is_baseline), None)
-    for n in labels:
-        found: dict[str, list[dict[str, Any]]] = {
-            row.title: [
-                json.loads((j.folder / "metrics.json").read_text()) for j in jobs if (j.row, j.labels) == (row, n)
-            ]
-            for row in rows
-            if row.has(n)
-        }
-        for row in filter(lambda row: row.title in found, rows):
-            runs = found[row.title]
-            scores = [accuracy(m) for m in runs]
-            if runs[0]["note"] and runs[0]["note"] not in notes:
-                notes.append(runs[0]["note"])
+    found: dict[tuple[int | None, str], list[Job]] = {}
+    for j in jobs:
+        found.setdefault((j.labels, j.row.title), []).append(j)
+    base = next((j.row.title for j in jobs if j.row.is_baseline), None)
+    rows = {j.row.title: j.row for j in jobs}
+    for n in dict.fromkeys(j.labels for j in jobs):
+        told = {t: {j.seed: m for j in found[n, t] if (m := metrics(j.work))} for t in rows if (n, t) in found}
+        against = {draw: accuracy(m) for draw, m in told.get(base or "", {}).items()}
+        for title, runs in told.items():
+            notes += [m["note"] for m in runs.values() if m["note"] and m["note"] not in notes][:1]
+            scores = {draw: accuracy(m) for draw, m in runs.items()}
+            both = [scores[draw] - against[draw] for draw in scores if draw in against]
             difference = None
-            if base is not None and row is not base and base.has(n):
-                pairs_of = zip(scores, (accuracy(m) for m in found[base.title]), strict=False)  # the draws of both
-                difference = dict(
-                    zip(("mean", "low", "high"), with_interval([a - b for a, b in pairs_of]), strict=True)
-                )
+            if title != base and both:
+                difference = dict(zip(("mean", "low", "high"), with_interval(both), strict=True))
             table.append(
                 {
-                    "method": row.title,
-                    "settings": row.method,
+                    "method": title,
+                    "settings": rows[title].method,
                     "labels": n,
-                    "accuracies": scores,
-                    "mean": sum(scores) / len(scores),
-                    "std": deviation(scores),
+                    "draws": list(scores),
+                    "missing": [j.seed for j in found[n, title] if j.seed not in scores],
+                    "accuracies": list(scores.values()),
+                    "mean": mean_of(list(scores.values())),
+                    "std": deviation(list(scores.values())),
                     "difference": difference,
-                    "paper": row.paper.get(n or 0),
-                    "minutes": sum(m["seconds"] for m in runs) / len(scores) / 60,
-                    "passes": sum(m["passes"] for m in runs) / len(scores),
-                    "steps": [m["steps"] for m in runs],
+                    "paper": rows[title].paper.get(n or 0),
+                    "minutes": mean_of([m["seconds"] / 60 for m in runs.values()]),
+                    "passes": mean_of([m["passes"] for m in runs.values()]),
+                    "steps": [m["steps"] for m in runs.values()],
                 }
             )
     return {"data": data, "rows": table, "note": "; ".join(notes)}
@@ -241,8 +218,12 @@ def accuracy(m: dict[str, Any]) -> float:
     return float(part["accuracy"])
 
 
+def mean_of(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
 def deviation(values: Sequence[float]) -> float | None:
-    """The sample's standard deviation; None for one value."""
+    """The sample's standard deviation; None for one value and for none."""
     if len(values) < 2:
         return None
     mean = sum(values) / len(values)
@@ -263,8 +244,9 @@ def with_interval(differences: Sequence[float]) -> tuple[float, float | None, fl
 def print_table(results: dict[str, Any]) -> None:
     table = Table(title=f"{results['data']}: test accuracy", title_justify="left")
     published = any(row["paper"] is not None for row in results["rows"])
+    missing = any(row["missing"] for row in results["rows"])
     columns = ["labels", "method", "mean ± std", "over supervised (95%)", "minutes", "passes"]
-    for column in columns + ["paper"] * published:
+    for column in columns + ["paper"] * published + ["missing draws"] * missing:
         if column == "method":  # the only one that may take several lines
             table.add_column(column, overflow="fold")
         else:
@@ -275,10 +257,15 @@ def print_table(results: dict[str, Any]) -> None:
         over = "" if gain is None else f"{100 * gain['mean']:+.2f}"
         if gain is not None and gain["low"] is not None:
             over += f" ({100 * gain['low']:+.2f} to {100 * gain['high']:+.2f})"
-        cells = [str(row["labels"] or "all"), row["method"], f"{100 * row['mean']:.2f}{std}", over]
-        cells += [f"{row['minutes']:.1f}", f"{row['passes']:.3g}"]
+        cells = [str(row["labels"] or "all"), row["method"]]
+        if row["mean"] is None:
+            cells += ["none finished", "", "", ""]
+        else:
+            cells += [f"{100 * row['mean']:.2f}{std}", over, f"{row['minutes']:.1f}", f"{row['passes']:.3g}"]
         if published:
             cells.append("" if row["paper"] is None else f"{row['paper']:.2f}")
+        if missing:
+            cells.append(" ".join(map(str, row["missing"])))
         table.add_row(*cells)
     console = Console()
     console.width = max(console.width, WIDTH)

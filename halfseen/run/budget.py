@@ -24,6 +24,7 @@ DEFAULT_MINUTES = 10.0
 STEPS = 3  # counted in every stage
 SCRATCH_STEPS = 100_000  # the length that the scratch run is planned for; only the shares of its stages matter
 MOST_STEPS, MOST_SECONDS = 8, 4.0  # of timing, a stage
+EVALUATIONS = 20  # of a run, unless it says otherwise
 SPARE = 0.03  # share of the time left for checkpoints, the final scores and the export
 
 
@@ -66,14 +67,21 @@ def passes_per_step(scratch: Trainer) -> float:
 def steps_that_fit(seconds: float, scratch: Trainer) -> int:
     """Steps of all stages together, with their evaluations, that take this long at the speed just measured."""
     began = time.monotonic()
-    step = sum(median_step(scratch, i) * stage.steps for i, stage in enumerate(scratch.stages)) / scratch.total_steps
-    before = time.monotonic()
-    scratch.judge.during(scratch.method)
-    judging = 20 * (time.monotonic() - before)
+    step, judging = pace_of(scratch)
     left = seconds * (1 - SPARE) - (time.monotonic() - began) - judging
     steps = torch.tensor(float(max(1, int(left / step))), device=scratch.data.device)
     distributed.average([steps])
     return int(steps.item())
+
+
+def pace_of(scratch: Trainer) -> tuple[float, float]:
+    """Seconds of a step, the mean over the stages; and of all evaluations of a run."""
+    step = sum(median_step(scratch, i) * stage.steps for i, stage in enumerate(scratch.stages)) / scratch.total_steps
+    if not scratch.judge.watches:
+        return step, 0.0
+    before = time.monotonic()
+    scratch.judge.during(scratch.method)
+    return step, EVALUATIONS * (time.monotonic() - before)
 
 
 def median_step(scratch: Trainer, index: int) -> float:
