@@ -26,6 +26,7 @@ from halfseen.machine.files import write_json
 from halfseen.machine.progress import clock, stderr
 from halfseen.overrides import below, pairs, with_settings
 from halfseen.recipes import BASELINE, Row
+from halfseen.recipes.quoted import Quoted
 from halfseen.settings import MAY_CHANGE, Settings
 
 OUTER_COMMA = re.compile(r",(?![^(\[]*[)\]])")  # a list in brackets is one value: shares=[0.3,0.7]
@@ -75,8 +76,9 @@ def fill_table(
     out: Path,
     parallel: int = 1,
     note: str = "",
+    quoted: Sequence[Quoted] = (),
 ) -> dict[str, Any]:
-    """Run what is missing, write OUT/results.json, print the table."""
+    """Run what is missing, write OUT/results.json, print the table, and below it what only papers have."""
     if parallel < 1 or any(row.seeds < 1 for row in rows):
         raise UserError("--seeds and --parallel are at least 1")
     most = max(row.seeds for row in rows)
@@ -89,7 +91,7 @@ def fill_table(
     ]
     agree(jobs)
     run_all(jobs, parallel)
-    results = collect(data, rows, labels, jobs, note)
+    results = collect(data, rows, labels, jobs, note) | from_papers(quoted, labels)
     write_json(out / "results.json", results)
     print_table(results)
     return results
@@ -231,6 +233,17 @@ def collect(
     return {"data": data, "rows": table, "note": "; ".join(notes)}
 
 
+def from_papers(quoted: Sequence[Quoted], labels: Sequence[int | None]) -> dict[str, Any]:
+    """Published accuracies (%) with these numbers of labels, if there are any."""
+    found = [
+        {"method": q.name, "labels": n, "paper": q.accuracy[n], "std": q.std.get(n), "source": q.source}
+        for n in labels
+        for q in quoted
+        if n is not None and n in q.accuracy
+    ]
+    return {"quoted": found} if found else {}
+
+
 def accuracy(m: dict[str, Any]) -> float:
     part = m["headline"].get("test")
     if part is None:
@@ -259,7 +272,8 @@ def with_interval(differences: Sequence[float]) -> tuple[float, float | None, fl
 
 def print_table(results: dict[str, Any]) -> None:
     table = Table(title=f"{results['data']}: test accuracy", title_justify="left")
-    published = any(row["paper"] is not None for row in results["rows"])
+    quoted = results.get("quoted", [])
+    published = bool(quoted) or any(row["paper"] is not None for row in results["rows"])
     columns = ["labels", "method", "mean ± std", "over supervised (95%)", "minutes", "passes"]
     for column in columns + ["paper"] * published:
         if column == "method":  # the only one that may take several lines
@@ -277,9 +291,16 @@ def print_table(results: dict[str, Any]) -> None:
         if published:
             cells.append("" if row["paper"] is None else f"{row['paper']:.2f}")
         table.add_row(*cells)
+    for row in quoted:
+        std = "" if row["std"] is None else f" ± {row['std']:.2f}"
+        table.add_row(
+            str(row["labels"]), row["method"], "", "", "", "", f"{row['paper']:.2f}{std}", style="bright_black"
+        )
     console = Console()
     console.width = max(console.width, WIDTH)
     console.print(table)
+    for source in dict.fromkeys(row["source"] for row in quoted):
+        console.print(f"in grey: {source}", style="bright_black", markup=False)
     if results["note"]:
         console.print(results["note"])
 

@@ -12,6 +12,7 @@ from halfseen.errors import UserError, nearest
 from halfseen.machine.progress import stderr
 from halfseen.method import Plan
 from halfseen.recipes import Row, recipes
+from halfseen.recipes.quoted import TABLES
 from halfseen.settings import Settings
 
 LENGTHS = ("epochs", "passes", "steps")
@@ -59,7 +60,8 @@ def reproduce(
     if said:
         stderr().print(said, markup=False)
         note += f"; {said}"
-    return fill_table(recipe.data, chosen, list(labels) or recipe.labels, settings, out, parallel, note)
+    wanted, quoted = list(labels) or recipe.labels, TABLES.get(name, ())
+    return fill_table(recipe.data, chosen, wanted, settings, out, parallel, note, quoted)
 
 
 def in_steps(data: str, rows: Sequence[Row], labels: Sequence[int | None], common: Settings) -> str:

@@ -44,6 +44,7 @@ def dnll() -> dict[str, Recipe]:
                 LABELS_ALONE,
                 Row(VAT_WRN, name="vat", paper=by_labels(two, 81.36, 88.95)),
                 Row("mean_teacher", paper=by_labels(two, 82.68, 89.64)),
+                Row("mixmatch", changes={"epochs": None, "steps": 2**20}, paper=by_labels(two, 92.25, 93.76)),
                 Row("dnll", paper=by_labels(two, 92.03, 94.29)),
             ),
             WRN,

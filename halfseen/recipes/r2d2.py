@@ -3,9 +3,19 @@
 from dataclasses import replace
 
 from halfseen.recipes import Recipe, Row
+from halfseen.recipes.papers import MT_CIFAR, MT_SVHN, VAT_CIFAR, VAT_SVHN, published
 from halfseen.settings import Settings
 
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "svhn": 73_257}  # of the training sets
+# Mean Teacher's PyTorch release on one GPU: 300 epochs of 46,000/97 steps
+MT_SHAKE = Row(
+    "mean_teacher:heads=2,weight=100,ramp=0.0167,ramp_form=exp,ce_norm=batch,consistency_on=all,batch_norm_on_u=true,"
+    "decay=0.99,optim.lr=0.05,optim.schedule=cos(1.1667),optim.weight_decay=2e-4,optim.decay_all=true",
+    5,
+    "Mean Teacher",
+    {"steps": 142_200, "batch": 31, "unlabelled_batch": 97, "weak": "ds"},
+    paper={4000: 93.72},
+)
 
 
 def r2d2() -> dict[str, Recipe]:
@@ -22,23 +32,57 @@ def r2d2() -> dict[str, Recipe]:
         papers = dict(zip(own, values.values(), strict=True))
         return staged(f"Table {table}: CIFAR-10, 4,000 labels, one draw, {about}", "cifar10", 4000, shake, own, papers)
 
-    def table(about: str, data: str, labels: int, common: Settings, own: str, alone: float, paper: float) -> Recipe:
-        """R2-D2, and what the labels alone give: a supervised run with the settings of its first stage."""
+    def table(
+        about: str, data: str, labels: int, common: Settings, own: str, alone: float, paper: float, *others: Row
+    ) -> Recipe:
+        """R2-D2, what others give, and the labels alone: a supervised run with the settings of its first stage."""
         recipe = staged(about, data, labels, common, {"R2-D2": own}, {"R2-D2": paper}, seeds=5)
         first = {"weak": "ds+cutout16", "batch": 40, "steps": stage_steps(data, labels, common)[0]}
         optim = "optim.lr=0.05,optim.schedule=cos(1.1667),optim.weight_decay=2e-4,optim.decay_all=true"
         # decay=0: the last weights are scored, as R2-D2's are
         base = Row(f"supervised:decay=0,{optim}", 5, "labels only", first, paper={labels: alone})
-        return replace(recipe, rows=(base, *recipe.rows))
+        return replace(recipe, rows=(base, *others, *recipe.rows))
 
     return {
         "r2d2/t1": grid("1", "what repeating and repredicting are worth", "ablation", steps),
         "r2d2/t2": grid("2", "alpha", "alpha", alphas),
         "r2d2/t3": grid("3", "beta", "beta", betas),
         "r2d2/t4": grid("4", "the form of L_c", "lc", forms),
-        "r2d2/t6": table("Table 6: CIFAR-100, 13-layer network", "cifar100", 10000, port, "", 61.64, 67.13),
-        "r2d2/t7": table("Table 7: CIFAR-10, Shake-Shake 26 2x96d", "cifar10", 4000, shake, four, 85.10, 94.28),
-        "r2d2/t8": table("Table 8: SVHN, 13-layer network", "svhn", 1000, port, "", 88.73, 96.36),
+        "r2d2/t6": table(
+            "Table 6: CIFAR-100, 13-layer network",
+            "cifar100",
+            10000,
+            port,
+            "",
+            61.64,
+            67.13,
+            published(MT_CIFAR, {10000: 63.92}, 5),
+        ),
+        "r2d2/t7": table(
+            "Table 7: CIFAR-10, Shake-Shake 26 2x96d",
+            "cifar10",
+            4000,
+            shake,
+            four,
+            85.10,
+            94.28,
+            published(MT_CIFAR, {4000: 87.69}, 5, "Mean Teacher (13 layers)", net="cnn13"),
+            published(
+                VAT_CIFAR, {4000: 89.45}, 5, "VAT + EntMin (13 layers)", net="cnn13", batch=32, unlabelled_batch=128
+            ),
+            MT_SHAKE,
+        ),
+        "r2d2/t8": table(
+            "Table 8: SVHN, 13-layer network",
+            "svhn",
+            1000,
+            port,
+            "",
+            88.73,
+            96.36,
+            published(MT_SVHN, {1000: 96.05}, 5),
+            published(VAT_SVHN, {1000: 96.14}, 5, "VAT + EntMin", batch=32, unlabelled_batch=128),
+        ),
     }
 
 
