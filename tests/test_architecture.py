@@ -51,8 +51,6 @@ USED_BY_TESTS_ALONE = {
     "network_eps": "the one place that converts VAT's eps between scales",
     "Radius": "of network_eps",
     "RADII": "of network_eps",
-    "mixup": "MixMatch's, ReMixMatch's",
-    "mix_partners": "MixMatch's, ReMixMatch's",
 }
 
 

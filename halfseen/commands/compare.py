@@ -29,6 +29,7 @@ from halfseen.grid.work import Work
 from halfseen.machine.files import write_json
 from halfseen.overrides import below, pairs, with_settings
 from halfseen.recipes import BASELINE, Row
+from halfseen.recipes.quoted import Quoted
 from halfseen.run.start import settled
 from halfseen.settings import MAY_CHANGE, Settings
 
@@ -81,6 +82,7 @@ def fill_table(
     out: Path,
     where: Where = LOCAL,
     note: str = "",
+    quoted: Sequence[Quoted] = (),
 ) -> dict[str, Any]:
     """Run what is missing, write OUT/results.json, print the table; what failed is named after it."""
     if any(row.seeds < 1 for row in rows):
@@ -90,7 +92,7 @@ def fill_table(
     where.fetch(works, out)
     agree(jobs)
     failed = where.run(works, out)
-    results = collect(data, jobs, note)
+    results = collect(data, jobs, note) | from_papers(quoted, labels)
     write_json(out / "results.json", results)
     print_table(results)
     complain(failed, len(works))
@@ -211,6 +213,17 @@ def collect(
     return {"data": data, "rows": table, "note": "; ".join(notes)}
 
 
+def from_papers(quoted: Sequence[Quoted], labels: Sequence[int | None]) -> dict[str, Any]:
+    """Published accuracies (%) with these numbers of labels, if there are any."""
+    found = [
+        {"method": q.name, "labels": n, "paper": q.accuracy[n], "std": q.std.get(n), "source": q.source}
+        for n in labels
+        for q in quoted
+        if n is not None and n in q.accuracy
+    ]
+    return {"quoted": found} if found else {}
+
+
 def accuracy(m: dict[str, Any]) -> float:
     part = m["headline"].get("test")
     if part is None:
@@ -243,8 +256,9 @@ def with_interval(differences: Sequence[float]) -> tuple[float, float | None, fl
 
 def print_table(results: dict[str, Any]) -> None:
     table = Table(title=f"{results['data']}: test accuracy", title_justify="left")
-    published = any(row["paper"] is not None for row in results["rows"])
+    quoted = results.get("quoted", [])
     missing = any(row["missing"] for row in results["rows"])
+    published = bool(quoted) or any(row["paper"] is not None for row in results["rows"])
     columns = ["labels", "method", "mean ± std", "over supervised (95%)", "minutes", "passes"]
     for column in columns + ["paper"] * published + ["missing draws"] * missing:
         if column == "method":  # the only one that may take several lines
@@ -267,9 +281,16 @@ def print_table(results: dict[str, Any]) -> None:
         if missing:
             cells.append(" ".join(map(str, row["missing"])))
         table.add_row(*cells)
+    for row in quoted:
+        std = "" if row["std"] is None else f" ± {row['std']:.2f}"
+        table.add_row(
+            str(row["labels"]), row["method"], "", "", "", "", f"{row['paper']:.2f}{std}", style="bright_black"
+        )
     console = Console()
     console.width = max(console.width, WIDTH)
     console.print(table)
+    for source in dict.fromkeys(row["source"] for row in quoted):
+        console.print(f"in grey: {source}", style="bright_black", markup=False)
     if results["note"]:
         console.print(results["note"])
 

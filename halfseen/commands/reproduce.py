@@ -20,6 +20,7 @@ from halfseen.machine.files import write_json
 from halfseen.machine.progress import stderr
 from halfseen.method import Plan
 from halfseen.recipes import Recipe, Row, recipes
+from halfseen.recipes.quoted import TABLES
 from halfseen.settings import Settings
 
 
@@ -52,7 +53,8 @@ def reproduce(
     if said:
         stderr().print(said, markup=False)
         note += f"; {said}"
-    return fill_table(recipe.data, chosen, list(labels) or recipe.labels, settings, out, where, note)
+    wanted, quoted = list(labels) or recipe.labels, TABLES.get(name, ())
+    return fill_table(recipe.data, chosen, wanted, settings, out, where, note, quoted)
 
 
 def need_recipe(name: str, rows: Sequence[str], labels: Sequence[int]) -> Recipe:

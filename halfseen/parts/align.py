@@ -9,6 +9,8 @@ pi is  uniform:   1/K
                   for class k (argmax p, before alignment), which starts at pi^labels. It is hard where m is soft: images
                   that are clear keep their class whatever the prior says, so r is evidence of the pool that alignment
                   does not move at once, and a class that nobody is taken for keeps a third of the labels' share.
+       predictions: the running mean, corrected as m is, of what is predicted of labelled images (AdaMatch); only for
+                  methods that hand these in
 """
 
 from dataclasses import dataclass
@@ -30,7 +32,8 @@ class Aligned:
     """The keys of a method with a teacher."""
 
     align: bool = False  # divide what is taught by its running mean and multiply by a prior: parts/align.py
-    align_to: Literal["uniform", "labels", "estimate"] = "estimate"  # the prior; estimate: of the pool, and the labels
+    # the prior; estimate: of the pool, and the labels; predictions, where a method has them: of labelled images
+    align_to: Literal["uniform", "labels", "estimate", "predictions"] = "estimate"
     align_decay: float = 0.99  # of the running means: a hundred batches
 
 
@@ -50,9 +53,13 @@ class Align(nn.Module):
     hard: Tensor
     batches: Tensor
     labels: Tensor
+    predicted: Tensor
 
-    def __init__(self, cfg: Aligned, task: Sizes, teachers: int = 1) -> None:
+    def __init__(self, cfg: Aligned, task: Sizes, teachers: int = 1, predictions: bool = False) -> None:
+        """predictions: does the method hand in those of labelled images?"""
         super().__init__()
+        if cfg.align_to == "predictions" and not predictions:
+            raise UserError("align_to=predictions: this method has none of labelled images; take align_to=labels")
         if not 0 <= cfg.align_decay < 1:
             raise UserError(f"align_decay={cfg.align_decay}: the decay of a mean lies between 0 and 1, 1 excluded")
         self.on, self.to_, self.d, self.L, self.K = (
@@ -67,10 +74,15 @@ class Align(nn.Module):
             self.register_buffer("hard", torch.zeros(teachers, self.K))  # r, without its start
             self.register_buffer("batches", torch.zeros(teachers))  # t
             self.register_buffer("labels", torch.zeros(teachers, self.K))  # how often each class was seen
+            if self.to_ == "predictions":
+                self.register_buffer("predicted", torch.zeros(teachers, self.K))  # as `mean`, of labelled rows
 
     @torch.no_grad()
-    def forward(self, p: Tensor, y: Tensor, s: int = 0) -> Tensor:
-        """p~ [U, K] of probabilities p of teacher s, which its means follow first; y [B]: labels of the batch."""
+    def forward(self, p: Tensor, y: Tensor, s: int = 0, labelled: Tensor | None = None) -> Tensor:
+        """p~ [U, K] of probabilities p of teacher s, which its means follow first; y [B]: labels of the batch.
+
+        labelled [B, K]: its probabilities of labelled rows, for the prior that is made of them.
+        """
         if not self.on:
             return p
         wide = p.detach().to(self.mean.dtype)
@@ -81,6 +93,10 @@ class Align(nn.Module):
         self.hard[s].lerp_(new[1], 1 - self.d)
         self.labels[s] += new[2] * distributed.world()
         self.batches[s] += 1
+        if self.to_ == "predictions" and labelled is not None:
+            theirs = [labelled.detach().to(self.mean.dtype).mean(0)]
+            distributed.average(theirs)
+            self.predicted[s].lerp_(theirs[0], 1 - self.d)
         return self.by(p, s)
 
     @torch.no_grad()
@@ -100,12 +116,17 @@ class Align(nn.Module):
         return self.prior(s) / self.corrected(s).clamp_min(LEAST)
 
     def corrected(self, s: int) -> Tensor:
-        return self.mean[s] / (1 - self.d ** self.batches[s]).clamp_min(LEAST)
+        return self.mean[s] / self.correction(s)
+
+    def correction(self, s: int) -> Tensor:
+        return (1 - self.d ** self.batches[s]).clamp_min(LEAST)
 
     def prior(self, s: int) -> Tensor:
         """pi [K]"""
         if self.to_ == "uniform":
             return torch.full_like(self.mean[s], 1 / self.K)
+        if self.to_ == "predictions":
+            return self.predicted[s] / self.correction(s)
         f = self.labels[s] / self.labels[s].sum().clamp_min(1)
         labels = (self.L * f + 1) / (self.L + self.K)
         labels = labels / labels.sum()  # no label seen yet: f is 0

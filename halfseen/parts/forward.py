@@ -23,6 +23,21 @@ def together(net: Callable[[Tensor], Tensor], *views: Tensor) -> tuple[Tensor, .
     return parts
 
 
+def interleaved(net: nn.Module, groups: int, *views: Tensor) -> tuple[Tensor, ...]:
+    """As `together`, but in several forwards of every `groups`-th row, each with its share of every view (MixMatch).
+
+    Batch norm takes the statistics of a forward's own rows; the running ones follow the first forward.
+    """
+    rows = torch.cat(views)
+    parts = [torch.arange(g, len(rows), groups, device=rows.device) for g in range(groups)]
+    out = [together(net, rows[parts[0]])[0]]
+    with frozen_batchnorm(net):
+        out += [together(net, rows[part])[0] for part in parts[1:]]
+    in_order = torch.cat(out)[torch.cat(parts).argsort()]
+    split: tuple[Tensor, ...] = torch.functional.split(in_order, [len(view) for view in views])
+    return split
+
+
 @contextmanager
 def eval_mode(*nets: nn.Module) -> Iterator[None]:
     with _modes_restored(*nets):

@@ -13,7 +13,7 @@ weak (with_labelled); eval as above. What is scored has statistics of its own (p
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Literal, cast
 
 import torch
@@ -23,6 +23,7 @@ from halfseen.machine import distributed
 from halfseen.parts.forward import batch_norms, eagerly, eval_mode, frozen_batchnorm, together
 
 WeakPass = Literal["separate", "joint", "eval", "with_labelled"]
+GuessPass = Literal["separate", "eval", "with_labelled"]  # of guesses that the trained rows are made with
 SHARE = 0.1  # of the newest weak rows in the statistics of the eval pass
 
 
@@ -52,6 +53,23 @@ def with_weak(
     logits_w = predict_only(net, weak)
     logits_x, logits_s = together(net, labelled, strong)
     return logits_x, logits_w, logits_s
+
+
+def guess(net: nn.Module, labelled: Tensor, weak: Tensor, weak_pass: GuessPass) -> Tensor:
+    """Logits of weak views without gradient, for methods that make the rows they train on with them.
+
+    with_labelled: labelled and weak rows by the statistics of both. The trained rows go by their own within `trained`.
+    """
+    if weak_pass == "eval":
+        return predict_evaluated(net, weak)
+    if weak_pass == "with_labelled":
+        return predict_only(net, torch.cat([labelled, weak]))[len(labelled) :]
+    return predict_only(net, weak)
+
+
+def trained(net: nn.Module, weak_pass: GuessPass) -> AbstractContextManager[None]:
+    """Around the trained forward beside `guess`: running statistics that belong to the eval pass are left alone."""
+    return frozen_batchnorm(net) if weak_pass == "eval" else nullcontext()
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Tables that can be made again: which rows, on which draws of the labels, with which settings; one file per table or paper.
 
-A recipe is data: `halfseen reproduce` runs it as `halfseen compare` would. A file here holds RECIPES, by name.
+A recipe is data: `halfseen reproduce` runs it as `halfseen compare` would. A file of tables holds RECIPES, by name.
 """
 
 import importlib
@@ -51,5 +51,5 @@ class Recipe:
 def recipes() -> dict[str, Recipe]:
     found: dict[str, Recipe] = {}
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
-        found |= importlib.import_module(f"halfseen.recipes.{module}").RECIPES
+        found |= getattr(importlib.import_module(f"halfseen.recipes.{module}"), "RECIPES", {})
     return found

@@ -2,9 +2,14 @@
 
 from typing import Any
 
+from halfseen import methods
+from halfseen.parts.align import Aligned
+
 SPECIAL: dict[str, dict[str, Any]] = {
     "pseudo_label": {"settings": {"tau": 0.5}},
     "fixmatch": {"settings": {"tau": 0.5}},
+    "uda": {"settings": {"beta": 0.5}},
+    "freematch": {"settings": {"w_f": 0.3}},  # enough for two processes to differ if its sums did
     # dropout draws differ in other processes; without it there is no stability to test
     "commatch": {
         "net_options": {"dropout": 0.0},
@@ -31,7 +36,7 @@ def case(name: str, **more: Any) -> dict[str, Any]:
     return {"data": "blobs", "batch": (16, 32), "steps": 40, **SPECIAL.get(name, {}), **more}
 
 
-ALIGNED = ("fixmatch", "pseudo_label", "dnll", "mean_teacher", "commatch", "dual_student", "ccn", "dml")
+ALIGNED = tuple(name for name in methods.names() if issubclass(methods.load(name).config, Aligned))
 
 
 def aligned(name: str, align_to: str = "estimate", **more: Any) -> dict[str, Any]:

@@ -63,3 +63,8 @@ def finite_difference(method: Method, data: Batch, which: int, p: nn.Parameter, 
             totals.append(float(step(method, data, **more)[which].total))
         p.view(-1)[at] += 1e-6
     return (totals[0] - totals[1]) / 2e-6
+
+
+def number(t: Tensor | float) -> float:
+    """A tensor of one element as a float, with or without gradient."""
+    return t.item() if isinstance(t, Tensor) else float(t)
