@@ -10,6 +10,7 @@ import math
 import os
 import re
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from halfseen.commands.train import run
 from halfseen.errors import UserError
 from halfseen.grid.child import alone, follow_parent
 from halfseen.grid.loop import complain
+from halfseen.grid.node import need_same_code
 from halfseen.grid.where import Where
 from halfseen.grid.work import Work
 from halfseen.machine.files import write_json
@@ -160,6 +162,8 @@ def child(order: str) -> None:
     """One run, in its own process; a folder without a checkpoint was stopped too early to go on, so it begins again."""
     told = json.loads(order)
     out = Path(told["out"])
+    if "code" in told:
+        need_same_code(told["code"], f"the node {socket.gethostname()}")
     follow_parent()
     with alone(out):
         resume = (out / "metrics.json").is_file() or (out / "checkpoints" / "last.pt").is_file()
@@ -169,7 +173,8 @@ def child(order: str) -> None:
         if "mirror" in told:
             from halfseen.grid.mirror import Mirror
 
-            Mirror(told["mirror"]["url"]).upload(out, told["mirror"]["name"])
+            url, name = told["mirror"]
+            Mirror(url).upload(out, name)
 
 
 def collect(

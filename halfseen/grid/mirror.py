@@ -28,19 +28,25 @@ class Mirror:
     def __init__(self, url: str, pause: float = PAUSE, patience: dict[str, Any] | None = None) -> None:
         self.url, self.pause = url.rstrip("/"), pause
         self.fs, self.root = open_bucket(self.url, PATIENCE | (patience or {}))
-        self.home = self.root.partition("/")[0] if self.url.startswith("s3://") else self.root  # what must be there
 
     def finished(self) -> set[str]:
         """Names of the runs that are there as a whole; a sentence if the bucket cannot be asked."""
 
         def ask() -> set[str]:
-            if not self.fs.exists(self.home):  # find() has nothing to say of what is not there
-                raise FileNotFoundError(self.home)
             start = f"{self.root}/finished/"
             found = self.fs.find(start.rstrip("/"))
+            if not found:
+                self.need_home()
             return {name.removeprefix(start).removesuffix(".json") for name in found if name.endswith(".json")}
 
         return self.tried(ask, "be read")
+
+    def need_home(self) -> None:
+        """Nothing is found in a bucket that is not there, too. `exists` would take a 500 for an answer."""
+        if self.url.startswith("s3://"):
+            self.fs.call_s3("head_bucket", Bucket=self.root.partition("/")[0])
+        elif not self.fs.exists(self.root):
+            raise FileNotFoundError(self.root)
 
     def upload(self, run: Path, name: str) -> None:
         files = sorted(p for p in run.rglob("*") if p.is_file() and p.name not in SKIPPED)
@@ -105,7 +111,9 @@ def sentence(e: BaseException, url: str) -> str:
     at: BaseException | None = e
     while at is not None:
         names.add(type(at).__name__)
-        names.add(getattr(at, "response", {}).get("Error", {}).get("Code", "")) if hasattr(at, "response") else None
+        said = getattr(at, "response", None)  # of botocore's: a dict, or nothing
+        if isinstance(said, dict):
+            names.add(said.get("Error", {}).get("Code", ""))
         at = at.__cause__ or at.__context__
     if names & {"NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"}:
         return f"there are no credentials for {url}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`"

@@ -78,12 +78,14 @@ class Where:
     ) -> "dict[Work, str]":
         """Run what is not finished; returns what failed, with its last line."""
         from halfseen.grid.loop import run_all
+        from halfseen.grid.node import code
 
+        told: dict[str, str] = {} if self.on == "local" else {"code": code()}
         if self.mirror is None:
-            return run_all(works, self.executor(out), self.retries, on_finish)
-        told = {"url": self.mirror}
+            orders = [replace(w, order={**w.order, **told}) for w in works]
+            return run_all(orders, self.executor(out), self.retries, on_finish)
         orders = [
-            replace(w, order={**w.order, "mirror": {**told, "name": w.folder.relative_to(out).as_posix()}})
+            replace(w, order={**w.order, **told, "mirror": [self.mirror, w.folder.relative_to(out).as_posix()]})
             for w in works
         ]
         failed = run_all(orders, self.executor(out), self.retries, on_finish, lambda work: self.fetch([work], out))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -128,11 +129,12 @@ def test_two_machines_share_by_it(tmp_path: Path, capsys: pytest.CaptureFixture[
 class Proxy(BaseHTTPRequestHandler):
     """Before moto's server: what it is told to do to the next requests, it does to them."""
 
-    protocol_version = "HTTP/1.0"
+    protocol_version = "HTTP/1.1"  # which answers Expect: 100-continue
     upstream: int
     mischief: list[str]
 
     def handle_one(self) -> None:
+        self.close_connection = True
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         todo = self.mischief.pop(0) if self.mischief else ""
         if todo == "500":
@@ -143,7 +145,7 @@ class Proxy(BaseHTTPRequestHandler):
             return
         with socket.create_connection(("127.0.0.1", self.upstream)) as up:
             lines = [f"{self.command} {self.path} HTTP/1.0"]
-            lines += [f"{k}: {v}" for k, v in self.headers.items() if k.lower() != "connection"]
+            lines += [f"{k}: {v}" for k, v in self.headers.items() if k.lower() not in ("connection", "expect")]
             up.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + body)
             reply = b""
             while part := up.recv(65536):
@@ -163,8 +165,10 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     server_of = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer
     moto = server_of(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
+    _, port = moto.get_host_and_port()
+    urlopen(Request(f"http://127.0.0.1:{port}/moto-api/reset", method="POST")).close()  # it outlives its server
     mischief: list[str] = []
-    handler = type("Handler", (Proxy,), {"upstream": moto.get_host_and_port()[1], "mischief": mischief})
+    handler = type("Handler", (Proxy,), {"upstream": port, "mischief": mischief})
     proxy = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
     for name in [n for n in os.environ if n.startswith("AWS_")]:
@@ -206,13 +210,13 @@ def test_a_bucket_that_misbehaves_is_asked_again(todo: list[str], s3: list[str],
 
 def test_a_bucket_that_stays_broken_leaves_nothing_that_looks_finished(s3: list[str], tmp_path: Path) -> None:
     run, there = a_run(tmp_path), mirror("runs/p")
-    s3 += ["", *["500"] * 60]
+    s3 += ["", *["500"] * 1000]
     with pytest.raises(UserError, match="cannot be written"):
         there.upload(run, "r")
     s3.clear()
     assert there.finished() == set()
     there.upload(run, "r")
-    s3 += ["", *["cut"] * 60]
+    s3 += ["", *["cut"] * 1000]
     with pytest.raises(UserError, match="cannot be read"):
         there.fetch("r", tmp_path / "back")
     assert not (tmp_path / "back").exists()

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+import halfseen.grid.ray as on_ray
 from halfseen.cli import main
+from halfseen.grid.node import code, complaint
 
 ray = pytest.importorskip("ray", reason="the extra fleet is not installed")
 from ray.cluster_utils import Cluster  # noqa: E402  # only where ray is
@@ -62,6 +65,51 @@ def test_more_than_any_node_has_is_refused(cluster: Any, tmp_path: Path, capsys:
         [*words, "--gpus-per-run", "3"], capsys
     )
     assert "no node of the Ray cluster has 9 CPUs" in refused([*words, "--cpus-per-run", "9"], capsys)
+
+
+def test_a_node_with_other_code_and_a_path_that_it_does_not_see(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*WORDS, "--out", str(tmp_path / "out"), "--on", "ray", "--address", cluster.address]
+    monkeypatch.setattr(on_ray, "code", lambda: "9.9 (other)")
+    said = refused(words, capsys)
+    assert f"has halfseen {code()} and this machine 9.9 (other); install the same version on both" in said
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "touch", lambda self: None)  # as if written on a disk of this machine alone
+    said = refused(words, capsys)
+    assert f"does not see {tmp_path / 'out'}; give an --out on a disk that all nodes share" in said
+
+
+def test_a_node_without_halfseen() -> None:
+    told = complaint("n1", {"code": "", "sees": True}, Path("/out"), "1.0", True)
+    assert told == "the node n1 has no halfseen and this machine 1.0; install the same version on both"
+    assert not complaint("n1", {"code": "1.0", "sees": False}, Path("/out"), "1.0", shared=False)  # with a mirror
+
+
+def test_no_ray_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    said = refused([*WORDS, "--out", str(tmp_path / "out"), "--on", "ray"], capsys)
+    assert said == "halfseen: --on ray needs its extra; run pip install 'halfseen[fleet]'"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "nosuch.invalid:6379", "127.0.0.1:port"])
+def test_an_address_that_does_not_answer(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused([*WORDS, "--out", str(tmp_path / "out"), "--on", "ray", "--address", address], capsys)
+    assert said.startswith(f"halfseen: no Ray cluster answers at {address} (")
+
+
+def test_options_of_one_engine_are_refused_by_another(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*WORDS, "--out", "nowhere"]
+    for more, sentence in (
+        (["--address", "auto"], "--address is for ray; add --on ray"),
+        (["--gpus-per-run", "1"], "--gpus-per-run is for ray and slurm"),
+        (["--on", "ray", "--slurm", "time=3"], "--slurm is for slurm; add --on slurm"),
+        (["--on", "ray", "--parallel", "3"], "--parallel is for this machine"),
+        (["--cpus-per-run", "0"], "at least 1"),
+    ):
+        assert sentence in refused([*words, *more], capsys)
 
 
 def test_a_node_that_dies_costs_nothing_but_time(

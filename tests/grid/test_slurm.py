@@ -1,17 +1,20 @@
 """Runs on Slurm: by submitit's own local executor, and for real where Slurm is."""
 
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import halfseen.grid.slurm as on_slurm
 from halfseen.cli import main
 from halfseen.commands.compare import jobs_of
 from halfseen.errors import UserError
 from halfseen.grid.loop import run_all
-from halfseen.grid.slurm import Slurm, minutes, parameters
+from halfseen.grid.slurm import LOOKS, Slurm, minutes, parameters
 from halfseen.grid.where import Where
 from halfseen.grid.work import Work
 from halfseen.recipes import Row
@@ -120,3 +123,27 @@ def test_wrong_options_are_a_sentence(option: str, sentence: str) -> None:
         parameters([option], 1, 0)
     with pytest.raises(UserError, match="Slurm gives whole GPUs"):
         parameters([], 1, 0.5)
+
+
+def test_a_node_with_other_code_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm starts what it finds on the node, so the run itself looks."""
+    import halfseen.commands.compare as home
+
+    order = {**works(tmp_path)[0].order, "code": "9.9 (other)"}
+    with pytest.raises(UserError, match=r"the node .* has halfseen .* and this machine 9\.9 \(other\)"):
+        home.child(json.dumps(order))
+    assert not (tmp_path / "supervised-8-0").exists()
+
+
+def test_a_job_that_slurm_lost_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a result and for several looks in no queue; a squeue that does not answer decides nothing."""
+    executor = Slurm(tmp_path, [], 1, 0, cluster="local", ask_every=0)
+    executor.real = True
+    work = works(tmp_path)[0]
+    job = SimpleNamespace(job_id="7_0", state="UNKNOWN", paths=SimpleNamespace(result_pickle=tmp_path / "none"))
+    executor.jobs[work] = job
+    answers: list[set[str] | None] = [set(), {"7", "7_0"}, None, *[set()] * LOOKS]
+    monkeypatch.setattr(on_slurm, "in_queue", lambda: answers.pop(0))
+    while len(answers) > 1:
+        assert executor.ended() == []
+    assert executor.ended() == [(work, "the Slurm job 7_0 ended as UNKNOWN")]
