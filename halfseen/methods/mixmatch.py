@@ -13,6 +13,8 @@ is more its first partner's than its second's, and counts where that one belongs
 Evaluated: the average of the weights (decay 0.999), and the network itself.
 
 Departures:
+- lambda_u = 10 and ramp = 0.4 are for runs of some thousand steps, in which the paper's 75 over 1/64 of training holds every
+  prediction at what the first guesses were.
 - All mixed rows share one forward; interleave = true deals them out to K + 1 forwards with their own batch statistics, as
   the release does, so that labelled and unlabelled rows are normalised together in groups of the labelled batch.
 - The average starts warm, with decay min((1+t)/(10+t), 0.999), so that short runs are not judged on their initial weights.
@@ -45,8 +47,8 @@ class Config(Aligned):
     K: int = 2  # weak views that a guess is averaged over
     T: float = 0.5  # temperature of sharpening
     alpha: float = 0.75  # of Beta(alpha, alpha)
-    lambda_u: float = 75.0  # weight of the unlabelled term: 75 for CIFAR-10, 150 for CIFAR-100, 250 for SVHN
-    ramp: float = 1 / 64  # share of training over which it rises
+    lambda_u: float = 10.0  # weight of the unlabelled term; the paper: 75 for CIFAR-10, 150 for CIFAR-100, 250 for SVHN
+    ramp: float = 0.4  # share of training over which it rises; the paper: 1/64 of a million steps
     mix_per: Literal["image", "batch"] = "image"  # one lambda for each image (the release), or for all (TorchSSL)
     interleave: bool = False  # true: K + 1 forwards, each with its share of every kind of row
     weak_pass: GuessPass = "separate"  # rows that the guessed views are normalised with: halfseen/parts/weak.py

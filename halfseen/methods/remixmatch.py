@@ -10,6 +10,7 @@
 a weak, A strong views; q is without gradient. Evaluated: the average of the weights (decay 0.999), and the network itself.
 
 Departures:
+- ramp = 0.4 is for runs of some thousand steps; the paper has 1/64 of a million.
 - K is 2 (TorchSSL's); the release takes 8 (1 with 40 labels, rotation weight 2 and for SVHN 3) and CTAugment (--strong cta).
 - m is a running mean of decay 0.999, corrected for its start; the release takes the mean of the last 128 batches.
 - The rotation needs square pictures: on feature vectors and others the term is left out, and a weight for it is refused.
@@ -51,7 +52,7 @@ class Config(Aligned):
     lambda_u: float = 1.5  # weight of the mixed unlabelled rows
     lambda_1: float = 0.5  # of the first strong view
     rotation: float | None = None  # lambda_r; none: 0.5 where pictures are square, else left out
-    ramp: float = 1 / 64  # share of training over which lambda_u and lambda_1 rise; lambda_r does not
+    ramp: float = 0.4  # share of training over which lambda_u and lambda_1 rise, lambda_r does not; the paper: 1/64
     labelled_view: Literal["strong", "weak"] = "strong"  # of x; weak: TorchSSL's
     weak_pass: GuessPass = "separate"  # rows that the weak views are normalised with: halfseen/parts/weak.py
     decay: float = 0.999  # of the average that is evaluated

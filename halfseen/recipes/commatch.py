@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from halfseen.recipes import Recipe, Row
-from halfseen.recipes.papers import LABELS_ALONE, by_labels
+from halfseen.recipes.papers import LABELS_ALONE, MIXMATCH_RAMP, by_labels
 from halfseen.settings import Settings
 
 LONG = Settings(net="wrn-28-2", val="none", steps=2**20)
@@ -15,8 +15,8 @@ def table(own: str, lambda_u: int, papers: dict[str, dict[int, float]]) -> tuple
     rows = (
         LABELS_ALONE,
         Row("mean_teacher"),
-        Row(f"mixmatch:lambda_u={lambda_u}{own}", name="mixmatch"),
-        Row(f"remixmatch:{own.lstrip(',')}".rstrip(":"), name="remixmatch"),
+        Row(f"mixmatch:lambda_u={lambda_u},{MIXMATCH_RAMP}{own}", name="mixmatch"),
+        Row(f"remixmatch:{MIXMATCH_RAMP}{own}", name="remixmatch"),
         Row("uda"),
         Row("fixmatch"),
         Row("flexmatch"),

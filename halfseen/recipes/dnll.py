@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 from halfseen.recipes import Recipe, Row
-from halfseen.recipes.papers import CNN13, LABELS_ALONE, VAT_WRN, by_labels
+from halfseen.recipes.papers import CNN13, LABELS_ALONE, MIXMATCH_RAMP, VAT_WRN, by_labels
 from halfseen.settings import Settings
 
 DNLL_CIFAR = replace(CNN13, extra_val_per_class=500)
 SILENT = {"overrides": ("net.input_noise=0",)}  # the strong view of DNLL carries the noise; Dual Student has none
 WRN = Settings(net="wrn-28-2", val="none", epochs=300, extra_val_per_class=500, weak="fm", strong="fm+jitter")
+MIXMATCH = f"mixmatch:lambda_u=75,{MIXMATCH_RAMP}"
 DISCARDED = (
     "weight=10 ramp=0.05 ramp_form=exp ce_norm=batch heads=2 batch_norm_on_u=true "
     "optim.lr=0.1 optim.schedule=cos optim.weight_decay=1e-4"
@@ -44,7 +45,12 @@ def dnll() -> dict[str, Recipe]:
                 LABELS_ALONE,
                 Row(VAT_WRN, name="vat", paper=by_labels(two, 81.36, 88.95)),
                 Row("mean_teacher", paper=by_labels(two, 82.68, 89.64)),
-                Row("mixmatch", changes={"epochs": None, "steps": 2**20}, paper=by_labels(two, 92.25, 93.76)),
+                Row(
+                    MIXMATCH,
+                    name="mixmatch",
+                    changes={"epochs": None, "steps": 2**20},
+                    paper=by_labels(two, 92.25, 93.76),
+                ),
                 Row("dnll", paper=by_labels(two, 92.03, 94.29)),
             ),
             WRN,

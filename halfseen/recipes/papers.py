@@ -38,6 +38,8 @@ VAT_SVHN = Row(
     changes={"epochs": None, "steps": 48_000, "overrides": ("net.norm=bn", "net.logits_norm=true")},
 )
 
+MIXMATCH_RAMP = "ramp=0.015625"  # 1/64 of training, of MixMatch and ReMixMatch
+
 
 def published(row: Row, paper: dict[int, float], seeds: int, name: str = "", **changes: Any) -> Row:
     """The row in another table: beside other numbers, on other draws."""
