@@ -36,6 +36,11 @@ def kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(1)
 
 
+def probabilities(logits: Tensor) -> Tensor:
+    """softmax, [n, K]"""
+    return F.softmax(_wide(logits), 1)
+
+
 def squared(p: Tensor, q: Tensor) -> Tensor:
     """Mean over the classes of the squared difference of the two tensors as given (probabilities, or logits)."""
     return (_wide(p) - _wide(q)).square().mean(1)

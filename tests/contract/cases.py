@@ -31,7 +31,17 @@ def case(name: str, **more: Any) -> dict[str, Any]:
     return {"data": "blobs", "batch": (16, 32), "steps": 40, **SPECIAL.get(name, {}), **more}
 
 
-ALIGNED = ("fixmatch", "pseudo_label", "dnll", "mean_teacher", "commatch", "dual_student", "ccn", "dml")
+ALIGNED = (
+    "fixmatch",
+    "pseudo_label",
+    "dnll",
+    "mean_teacher",
+    "commatch",
+    "dual_student",
+    "ccn",
+    "dml",
+    "temporal_ensembling",
+)
 
 
 def aligned(name: str, align_to: str = "estimate", **more: Any) -> dict[str, Any]:
