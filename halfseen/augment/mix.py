@@ -8,6 +8,7 @@ from torch import Tensor
 
 from halfseen.draws import Draws
 from halfseen.errors import UserError
+from halfseen.machine.distributed import gather_rows, world
 
 
 def mixing_weights(draws: Draws, a: float, n: int, *, per_image: bool = True, near_first: bool = False) -> Tensor:
@@ -24,14 +25,20 @@ def mixing_weights(draws: Draws, a: float, n: int, *, per_image: bool = True, ne
     return torch.maximum(lam, 1 - lam) if near_first else lam
 
 
+def mix_partners(draws: Draws, n: int) -> Tensor:
+    """[n] this process's part of a permutation of the rows of all processes, each of which has n."""
+    order = Draws(draws.generator).uniform(n * world()).argsort()
+    return order[draws.rank :: draws.world]
+
+
 def mixup(x: Tensor, y: Tensor, lam: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
     """Mix row i with row partner[i] with weights lam[i] and 1 - lam[i]; x [n, ...], y [n, K] one-hot or soft.
 
-    Which rows are partners is the caller's business: with several processes a batch-wide permutation must be gathered.
+    Partners are rows of the batch of all processes, numbered as in one process.
     """
     return _mix(x, lam, partner), _mix(y, lam, partner)
 
 
 def _mix(values: Tensor, lam: Tensor, partner: Tensor) -> Tensor:
     weight = lam.to(values.device, values.dtype).view(-1, *[1] * (values.ndim - 1))
-    return torch.lerp(values[partner], values, weight)
+    return torch.lerp(gather_rows(values)[partner.to(values.device)], values, weight)
