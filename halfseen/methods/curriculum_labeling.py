@@ -84,7 +84,7 @@ class CurriculumLabeling(Method[Config]):
         y = self.label[batch.u_ids]
         loss, logits = self.mixed_loss(self.strong(batch.u), y)
         told = F.one_hot(y, self.task.classes).float()
-        return Losses({"CE": loss}, unlabelled=Unlabelled(logits, told, ~self.given[batch.u_ids]))
+        return Losses({"CE": loss}, self.align.stats(), Unlabelled(logits, told, ~self.given[batch.u_ids]))
 
     def mixed_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """L, and the logits of the mixed rows."""

@@ -88,7 +88,7 @@ class DMT(Method[Config]):
         w = dynamic_weight(p, yhat, c, rise * self.cfg.gamma1, rise * self.cfg.gamma2)
         weights = torch.cat([w.new_ones(len(x)), w])
         L, logits = self.mixed_loss(torch.cat([x, u]), torch.cat([batch.y, yhat]), weights)
-        stats = {"weight": w.mean(), "agreement": (p.argmax(1) == yhat).float().mean()}
+        stats = {"weight": w.mean(), "agreement": (p.argmax(1) == yhat).float().mean()} | self.align.stats()
         told = F.one_hot(yhat, self.task.classes).float()
         return Losses({"L": L}, stats, Unlabelled(logits[len(x) :], told, w > 0))
 

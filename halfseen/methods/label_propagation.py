@@ -105,7 +105,7 @@ class LabelPropagation(Method[Config]):
         terms = {
             "L": (self.costs(logits_x, batch.y).sum() + self.of_pool(logits_u, batch.u_ids).sum()) / (len(x) + len(u))
         }
-        return Losses(terms, {"moved": self.moved}, self.taught(logits_u, batch.u_ids))
+        return Losses(terms, {"moved": self.moved} | self.align.stats(), self.taught(logits_u, batch.u_ids))
 
     def costs(self, logits: Tensor, y: Tensor) -> Tensor:
         """zeta CE [n]"""
@@ -128,7 +128,9 @@ class LabelPropagation(Method[Config]):
             )
         logits = losses.unlabelled.logits
         terms = {**losses.terms, "L": self.cfg.weight * self.of_pool(logits, batch.u_ids).mean()}
-        return Losses(terms, {**losses.stats, "moved": self.moved}, self.taught(logits, batch.u_ids))
+        return Losses(
+            terms, {**losses.stats, "moved": self.moved} | self.align.stats(), self.taught(logits, batch.u_ids)
+        )
 
     # ---- the graph --------------------------------------------------------------------------------------------------------
 

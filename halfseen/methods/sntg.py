@@ -83,9 +83,9 @@ class SNTG(Method[Config]):
         return self.beside(self.host.stages(plan)[0], batch, clock)
 
     def beside(self, part: Stage, batch: Batch, clock: Clock) -> Losses:
-        with seen_by_head(self.net) as seen:
-            losses = part.loss(batch, clock)
         n = len(batch.x) + len(batch.u)
+        with seen_by_head(self.net, n) as seen:
+            losses = part.loss(batch, clock)
         if not isinstance(losses, Losses) or losses.unlabelled is None or sum(map(len, seen)) < n:
             raise UserError(
                 f"{self.cfg.host} does not show its network labelled and then unlabelled images in one update; take "
@@ -123,12 +123,12 @@ def neighbour_loss(h: Tensor, yhat: Tensor, known: Tensor, margin: float, offset
 
 
 @contextmanager
-def seen_by_head(net: nn.Module) -> Iterator[list[Tensor]]:
-    """The features that a network's head is given within the block and that have a gradient, call by call."""
+def seen_by_head(net: nn.Module, rows: int) -> Iterator[list[Tensor]]:
+    """The first `rows` features with a gradient that a network's head is given within the block, call by call."""
     found: list[Tensor] = []
 
     def note(head: nn.Module, args: tuple[Tensor, ...]) -> None:
-        if args[0].requires_grad:
+        if args[0].requires_grad and sum(map(len, found)) < rows:  # VAT's later ones belong to graphs that are gone
             found.append(args[0])
 
     with eagerly(net), ExitStack() as hooks:

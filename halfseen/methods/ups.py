@@ -97,7 +97,7 @@ class UPS(Method[Config]):
         if self.cfg.use_negative:
             terms["L_n"] = mean_of(N.any(1), negative(N, logits, per_label="mean"))
         told = F.one_hot(y, self.task.classes).float()
-        return Losses(terms, unlabelled=Unlabelled(logits, told, kept & ~self.given[ids], N))
+        return Losses(terms, self.align.stats(), Unlabelled(logits, told, kept & ~self.given[ids], N))
 
     # ---- rounds -----------------------------------------------------------------------------------------------------
 

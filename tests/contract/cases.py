@@ -8,6 +8,8 @@ from halfseen.parts.align import Aligned
 SPECIAL: dict[str, dict[str, Any]] = {
     "pseudo_label": {"settings": {"tau": 0.5}},
     "fixmatch": {"settings": {"tau": 0.5}},
+    # an image has a target from its second visit on
+    "temporal_ensembling": {"batch": (16, 320)},
     # a graph of an untrained network has neighbours so alike that the last digits decide between them
     "label_propagation": {"settings": {"first": 0.5}},
     # rates that suit a network without batch norm
