@@ -8,6 +8,7 @@ method alike.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from halfseen.draws import Draws
 from halfseen.nets.net import Net
 from halfseen.optim import Optim
 from halfseen.parts.norms import NormRows
+from halfseen.parts.rounds import lengths
 
 View = Callable[[Tensor], Tensor]  # raw images of a batch -> what a network sees
 
@@ -123,9 +125,7 @@ class Stage:
     enter: Callable[[Data], None] | None = None
     end_epoch: Callable[[Clock, Data], None] | None = None
     moments: tuple[Moment, ...] = ()
-    selected: Callable[[], Tensor] | None = (
-        None  # ids of the unlabelled images of a "selected_pass", asked after `enter`
-    )
+    selected: Callable[[], Tensor] | None = None  # ids of the unlabelled images that take part, asked after `enter`
     batch: tuple[int, int] | None = None  # rows of its batches, labelled and unlabelled; none: the run's
 
 
@@ -146,9 +146,31 @@ class Plan:
         if epoch == "labeled_pass":
             return max(1, self.labelled // max(1, rows_l))
         if epoch == "unlabeled_pass":
-            return max(1, self.unlabelled // max(1, rows_u))
+            return max(1, (self.unlabelled if selected is None else selected) // max(1, rows_u))
         rest = self.unlabelled if selected is None or epoch == "mixed_pass" else selected
         return max(1, (self.labelled + rest) // (rows_l + rows_u))
+
+
+def in_rounds(
+    steps: int,
+    rounds: int,
+    first: LossFn,
+    rest: LossFn,
+    begin: Callable[[Data, int], None],
+    selected: Callable[[], Tensor],
+    optim: Mapping[str, Optim],
+    epoch: Epoch,
+) -> list[Stage]:
+    """A supervised stage, then `rounds` equally long ones that `begin(data, r)` enters, on the images that it selected."""
+    parts = lengths(steps, rounds + 1)
+    found = [Stage("round 0", first, parts[0], optim, "labeled_pass")]
+    for r, part in enumerate(parts[1:], 1):
+        found.append(Stage(f"round {r}", rest, part, optim, epoch, partial(_begin, begin, r), selected=selected))
+    return [stage for stage in found if stage.steps > 0]
+
+
+def _begin(begin: Callable[[Data, int], None], r: int, data: Data) -> None:
+    begin(data, r)
 
 
 @dataclass(frozen=True)

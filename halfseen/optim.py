@@ -39,6 +39,7 @@ class Optim:
     nesterov: bool = True  # sgd
     betas: tuple[float, float] = (0.9, 0.999)  # adam
     beta1_end: float | None = None  # adam: beta1 goes here with the fall of a te schedule, or where a linear one begins
+    beta2_start: float | None = None  # adam: beta2 while a te schedule rises (Mean Teacher: .99)
     weight_decay: float = 5e-4
     decay_all: bool = False  # False: biases and batch norm are not decayed
     clip: float | None = None  # the norm that the gradient is cut to
@@ -149,11 +150,23 @@ def beta1_share(schedule: str, progress: float) -> float:
     return te_fall(progress, numbers[1] if len(numbers) > 1 else 50 / 300)
 
 
+def rises_until(schedule: str) -> float:
+    """The progress at which a te schedule has risen; 0 for others."""
+    name, values = named(schedule)
+    if name != "te":
+        return 0.0
+    return number(values[0]) if values else 80 / 300
+
+
 def set_rates(optimizer: torch.optim.Optimizer, spec: Optim, progress: float) -> None:
     """The rate (and Adam's beta1) at this point of the stage."""
     lr = spec.lr * schedule_of(spec.schedule)(progress)
     for group in optimizer.param_groups:
         group["lr"] = lr
-        if spec.beta1_end is not None and "betas" in group:
-            fall = beta1_share(spec.schedule, progress)
-            group["betas"] = (spec.beta1_end + (spec.betas[0] - spec.beta1_end) * fall, spec.betas[1])
+        if "betas" in group:
+            beta1, beta2 = spec.betas
+            if spec.beta1_end is not None:
+                beta1 = spec.beta1_end + (beta1 - spec.beta1_end) * beta1_share(spec.schedule, progress)
+            if spec.beta2_start is not None and progress < rises_until(spec.schedule):
+                beta2 = spec.beta2_start
+            group["betas"] = (beta1, beta2)

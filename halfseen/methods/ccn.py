@@ -34,6 +34,7 @@ from halfseen.optim import Optim
 from halfseen.parts.adversarial import lengths, virtual_adversarial
 from halfseen.parts.align import Align, Aligned
 from halfseen.parts.correction import Corrected, Correction, Extra
+from halfseen.parts.ensemble import ensembled, remember
 from halfseen.parts.losses import cross_entropy, entropy
 from halfseen.parts.memory import Memory
 from halfseen.parts.mutual import Pass, mutual, read
@@ -166,17 +167,11 @@ class CCN(Method[Config]):
 
     def target(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """tau [U, K] and valid [U]."""
-        Z, n = self.Z[ids], self.n[ids]
-        valid = n > 0
-        if not self.cfg.te_bias_correction:
-            return Z, valid
-        return Z / torch.where(valid, 1 - self.cfg.alpha**n, 1).unsqueeze(1), valid
+        return ensembled(self.Z, self.n, ids, self.cfg.alpha, self.cfg.te_bias_correction)
 
     def remember(self, ids: Tensor, z_C: Tensor | None) -> None:
         if z_C is not None:
-            h_C = z_C.detach().softmax(1)
-            self.Z.write(ids, self.cfg.alpha * self.Z[ids] + (1 - self.cfg.alpha) * h_C)
-            self.n.write(ids, self.n[ids] + 1)
+            remember(self.Z, self.n, ids, z_C.detach().softmax(1), self.cfg.alpha)
 
     def mu(self, clock: Clock) -> float:
         if clock.epoch < self.cfg.mu_from_epoch:

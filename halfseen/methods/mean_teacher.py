@@ -10,7 +10,7 @@ over classes. Evaluated: the teacher, and the student (headline = net: the stude
 `consistency_on`: the rows of J, all (L and U, CIFAR in the paper) or unlabelled (SVHN; the WRN protocol).
 `ce_norm = batch` divides the labelled sum by all rows, as the first release does and as its weights assume; `labelled`
 is the mean over the labelled rows. Two heads (`heads = 2`, the PyTorch release): the class head is trained on labels,
-the second on consistency, and logit_distance * MSE ties their logits, through both.
+the second on consistency, and logit_distance * MSE ties their logits, through both. `by_share`: weight N_L/N for weight.
 
 Departures:
 - The default is the WRN protocol, under which this method stands in the tables beside FixMatch: weight 50 with a linear
@@ -24,24 +24,26 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
+from halfseen.method import Batch, Clock, Epoch, Losses, Method, Plan, Stage, Task, Unlabelled
 from halfseen.optim import Optim
 from halfseen.parts.align import Align, Aligned
+from halfseen.parts.consistency import CeNorm, RampForm, of_labelled, rising, w_max
 from halfseen.parts.ema import Ema
 from halfseen.parts.forward import frozen_batchnorm, together
 from halfseen.parts.heads import TwoHeads
-from halfseen.parts.losses import cross_entropy, squared
+from halfseen.parts.losses import cross_entropy, probabilities, squared
 from halfseen.parts.norms import Norm
-from halfseen.parts.ramps import exp_rampup, linear_rampup
 
 
 @dataclass(frozen=True)
 class Config(Aligned):
     weight: float = 50.0  # of the consistency term, at the end of its ramp
     ramp: float = 0.4  # share of training over which the weight rises
-    ramp_form: Literal["linear", "exp"] = "linear"  # exp: the paper's
+    ramp_form: RampForm = "linear"  # exp: the paper's
     consistency_on: Literal["unlabelled", "all"] = "unlabelled"
-    ce_norm: Literal["labelled", "batch"] = "labelled"
+    ce_norm: CeNorm = "labelled"
+    by_share: bool = False  # weight times N_L/N: the paper's on CIFAR
+    mixed: bool = False  # batches are drawn from all images together, as the paper's on CIFAR; in one process
     decay: float = 0.999
     decay_in_ramp: float | None = None  # another decay while the weight rises (.99 in the paper)
     norm: Norm | Literal["own"] = (
@@ -66,7 +68,7 @@ class MeanTeacher(Method[Config]):
 
     def both(self, view_x: Tensor, view_u: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Class and consistency logits of the student, of labelled and of unlabelled rows."""
-        if self.cfg.batch_norm_on_u:
+        if self.cfg.batch_norm_on_u or self.cfg.mixed:  # a mixed batch may have few labelled rows, or none
             return self.net.both(view_x, view_u)
         first = self.net.both(view_x)
         with frozen_batchnorm(self.net):
@@ -77,13 +79,13 @@ class MeanTeacher(Method[Config]):
         view_x, view_u = self.labelled_view(batch.x), self.weak(batch.u)  # the teacher's
         with torch.no_grad():
             target_x, target_u = together(self.teacher, view_x, view_u)  # of its class head
-        p_teacher = self.align(target_u.float().softmax(1), batch.y)  # [U, K]
-        rows = squared(con_u.float().softmax(1), p_teacher)
+        p_teacher = self.align(probabilities(target_u), batch.y)  # [U, K]
+        rows = squared(probabilities(con_u), p_teacher)
         if self.cfg.consistency_on == "all":
-            rows = torch.cat([squared(con_x.float().softmax(1), target_x.float().softmax(1)), rows])
+            rows = torch.cat([squared(probabilities(con_x), probabilities(target_x)), rows])
 
         ce = cross_entropy(class_x, batch.y)
-        CE = ce.mean() if self.cfg.ce_norm == "labelled" else ce.sum() / (len(batch.x) + len(batch.u))
+        CE = of_labelled(ce, len(batch.x) + len(batch.u), self.cfg.ce_norm)
         terms = {"CE": CE, "J": self.weight(clock.progress) * rows.mean()}
         if self.cfg.heads == 2:
             tie = squared(torch.cat([class_x, class_u]).float(), torch.cat([con_x, con_u]).float())
@@ -92,12 +94,16 @@ class MeanTeacher(Method[Config]):
         return Losses(terms, self.align.stats(), unlabelled=Unlabelled(con_u, p_teacher, everything, view=view_u))
 
     def weight(self, progress: float) -> float:
-        ramp = linear_rampup if self.cfg.ramp_form == "linear" else exp_rampup
-        return self.cfg.weight * ramp(progress, self.cfg.ramp)
+        top = w_max(self.cfg.weight, "batch" if self.cfg.by_share else "labelled", self.task)
+        return rising(top, progress, self.cfg.ramp, self.cfg.ramp_form)
+
+    def stages(self, plan: Plan) -> list[Stage]:
+        epoch: Epoch = "mixed_pass" if self.cfg.mixed else self.epoch
+        return [Stage("train", self.loss, plan.steps, {"net": self.cfg.optim}, epoch)]
 
     def after_step(self, clock: Clock) -> None:
-        rising = clock.progress < self.cfg.ramp and self.cfg.decay_in_ramp is not None
-        decay = self.cfg.decay_in_ramp if rising and self.cfg.decay_in_ramp is not None else self.cfg.decay
+        early = self.cfg.decay_in_ramp if clock.progress < self.cfg.ramp else None
+        decay = self.cfg.decay if early is None else early
         buffers = "own" if self.cfg.norm == "measured" else self.cfg.norm  # it teaches in train mode
         self.teacher.follow(self.net, decay, warm_step=clock.step + 1, buffers=buffers)
 

@@ -17,8 +17,7 @@ Evaluated: the network, after the last stage.
 
 Departures:
 - Stage lengths are shares of the run, by default in the proportions of the paper's CIFAR-10 steps (300 epochs of L, 300
-  and 4 x 75 of U, 50 of all), and ytil is predicted after the step that a part begins with, which in the paper is the end of
-  an epoch of U and in a short run may be the middle of one: four predictions are four at any length.
+  and 4 x 75 of U, 50 of all), and ytil is predicted after a part's first step, at any length; the paper's is an epoch's end.
 - A labelled image that comes among the unlabelled ones (split.include_labeled_in_unlabeled) keeps its row.
 - Rates and batches are those of the single-GPU port: B = 128 (32), a quarter of the rates at 512; lambda is rescaled by
   B/512 (label_lr_reference_batch), so that a visit moves ytil as far as in the release.

@@ -15,6 +15,7 @@ from halfseen.method import Method, Task, View
 from halfseen.methods import Entry
 from halfseen.model.facts import Facts
 from halfseen.nets import describe_options, make_net
+from halfseen.nets.cnn13 import init_from_data
 from halfseen.nets.net import Net
 from halfseen.parts.synced_norm import with_synced_norms
 
@@ -22,10 +23,10 @@ REFERENCE_ROWS = 256
 COMPILED_FORMS = 64  # a network meets several batch sizes, modes and kinds of batch norm; torch would give up after 8
 
 
-def reference_rows(images: ImageSet, split: Split) -> Tensor | None:
-    """Of feature vectors, the rows that the `vector` policy swaps features with; pictures need none."""
+def reference_rows(images: ImageSet, split: Split) -> Tensor:
+    """Rows of the training set: the `vector` policy swaps features with them, and some networks start from data."""
     ids = split.unlabelled if len(split.unlabelled) else split.labelled
-    return None if images.is_images or images.bank else images.x[ids[:REFERENCE_ROWS]]
+    return images.x[ids[:REFERENCE_ROWS]]
 
 
 def views(
@@ -86,12 +87,14 @@ def build(
         made.to(device)
         if len(facts.shape) == 3:
             made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's annotations
+        if reference is not None and getattr(made, "starts_from_data", False):
+            init_from_data(made, view("none")(reference.to(device)))
         if compiled:
             torch._dynamo.config.recompile_limit = COMPILED_FORMS
             made.compile(dynamic=False)
         return made
 
-    view = views(facts, device, draws, reference, bank)
+    view = views(facts, device, draws, None if len(facts.shape) == 3 else reference, bank)
     weak = view(policies[0])
     task = Task(
         classes=len(facts.classes),

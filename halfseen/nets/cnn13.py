@@ -20,8 +20,8 @@ class CNN13(Net):
 
     `norm` after each convolution:  `bn` (VAT), `bn_bias` (the same, convolutions with bias), `wn_bn` (weight norm and
     batch norm: Dual Student, LP, DNLL), `wn_mean_only` (weight norm and mean-only batch norm, head included: Temporal
-    Ensembling, SNTG; call `init_from_data` first), `mean_only` (VAdD). `logits_norm`: batch norm on the logits too
-    (VAT on SVHN).
+    Ensembling, SNTG; it starts from data, by `init_from_data`), `mean_only` (VAdD). `logits_norm`: batch norm on the
+    logits too (VAT on SVHN).
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class CNN13(Net):
         if logits_norm and norm == "wn_mean_only":
             raise UserError("cnn13 with norm wn_mean_only has a norm on its logits already; leave out logits_norm")
         self.num_features = 128
+        self.starts_from_data = norm == "wn_mean_only"  # whoever makes it knows data, and calls `init_from_data`
         c = (channels, 128, 128, 128, 256, 256, 256, 512, 256, 128)
         kernels = (3, 3, 3, 3, 3, 3, 3, 1, 1)
         layers: list[nn.Module] = [InputNoise(input_noise)]

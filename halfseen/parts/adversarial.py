@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from halfseen.draws import Draws
 from halfseen.errors import UserError
-from halfseen.parts.forward import frozen_batchnorm, frozen_parameters
-from halfseen.parts.losses import kl
+from halfseen.parts.forward import eval_mode, frozen_batchnorm, frozen_parameters
+from halfseen.parts.losses import cross_entropy, kl
 
 # xi as a share of eps. Cosine of the direction found and the true one (`small` on 128 digits, before training, after 30 and
 # 119 steps): xi 1e-6, the reference's, .01 -.13 .07: rounding is all that float32 leaves; xi .1 .99 1 1; xi 1 .91 .97 .98;
@@ -132,3 +132,19 @@ def virtual_adversarial(
     r = adversarial(net, x, logits, draws, eps, xi, state)
     with frozen_batchnorm(net), same_noise(state, x.device):
         return kl(logits.detach(), net(x + r))
+
+
+def usual_fgsm(shape: tuple[int, ...]) -> float:
+    """.02 of pixels in [0, 1] in the scale of the network, with a deviation of .31 for grey pictures and .25 for others."""
+    return 0.02 / (0.31 if len(shape) == 3 and shape[0] == 1 else 0.25)
+
+
+def fgsm(net: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
+    """x + eps sign grad_x CE(p(x), y), without gradient; evaluation mode, so that no statistic moves and no mask differs.
+
+    The parameters' gradients stay as they are.
+    """
+    leaf = x.detach().requires_grad_(True)
+    with torch.enable_grad(), eval_mode(net), frozen_parameters(net):
+        (gradient,) = torch.autograd.grad(cross_entropy(net(leaf), y).sum(), leaf)
+    return x.detach() + eps * gradient.sign().to(x.dtype)

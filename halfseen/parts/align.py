@@ -100,6 +100,17 @@ class Align(nn.Module):
         return self.by(p, s)
 
     @torch.no_grad()
+    def pool(self, p: Tensor, y: Tensor, s: int = 0) -> Tensor:
+        """p~ of the whole pool at once, with its own mean and nothing of pools before it; y: all labels."""
+        if not self.on:
+            return p
+        for kept in self.buffers():
+            kept[s].zero_()
+        found: Tensor = self(p, y, s)
+        self.labels[s] /= distributed.world()  # every process has them all
+        return found
+
+    @torch.no_grad()
     def by(self, p: Tensor, s: int = 0) -> Tensor:
         """The same change of other probabilities, which no mean follows."""
         if not self.on:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from halfseen.nets.net import Net
+
 
 def together(net: Callable[[Tensor], Tensor], *views: Tensor) -> tuple[Tensor, ...]:
     """One forward of the concatenated views, split back. A view may have no rows; channels-last stays channels-last.
@@ -97,6 +99,14 @@ def eagerly(*nets: nn.Module) -> Iterator[None]:
         return
     with torch.compiler.set_stance("force_eager"):
         yield
+
+
+def network_in(module: nn.Module) -> Net:
+    """The first network of a method: a module with features() and a head."""
+    for part in module.modules():
+        if "head" in part._modules and hasattr(part, "features"):
+            return cast(Net, part)
+    raise ValueError(f"there is no network in {type(module).__name__}")
 
 
 def active_dropouts(net: nn.Module) -> list[nn.Module]:

@@ -10,6 +10,7 @@ With logits a [n,K], p = softmax(a), lse = log-sum-exp:
 Everything is computed in float32 at least, also under autocast; float64 stays float64.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -34,6 +35,18 @@ def kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     """KL(p || q), with gradient to both: whoever wants a fixed side detaches it."""
     log_p, log_q = F.log_softmax(_wide(p_logits), 1), F.log_softmax(_wide(q_logits), 1)
     return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """softmax, [n, K]"""
+    return F.softmax(_wide(logits), 1)
+
+
+def jensen_shannon(a: Tensor, b: Tensor) -> Tensor:
+    """H((p + q)/2) - H(p)/2 - H(q)/2 of the softmaxes of two logits, with gradient to both."""
+    log_p, log_q = F.log_softmax(_wide(a), 1), F.log_softmax(_wide(b), 1)
+    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
+    return ((log_p.exp() * (log_p - log_m)) + (log_q.exp() * (log_q - log_m))).sum(1) / 2
 
 
 def squared(p: Tensor, q: Tensor) -> Tensor:
@@ -95,6 +108,12 @@ def mean_of(mask: Tensor, per_row: Tensor) -> Tensor:
     count = mean_count(mask.sum())
     total = torch.where(mask, per_row, 0).sum()
     return total / torch.where(count > 0, count, 1)
+
+
+def weighted_mean(weights: Tensor, per_row: Tensor) -> Tensor:
+    """sum w l / sum w over the rows of all processes; 0 where all weights are 0."""
+    total = mean_count(weights.sum())
+    return (weights * per_row).sum() / torch.where(total > 0, total, 1)
 
 
 def _wide(t: Tensor) -> Tensor:

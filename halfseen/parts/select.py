@@ -32,6 +32,30 @@ def negatives(P: Tensor, u: Tensor | None, best: Tensor, t_n: float, s_n: float)
     return chosen.scatter(1, best.unsqueeze(1), torch.zeros_like(best.unsqueeze(1), dtype=torch.bool))
 
 
+def most_sure(confidence: Tensor, share: float) -> Tensor:
+    """bool [n]: is it at or above the percentile 100 (1 - share) of all of them? None are, of none."""
+    if share >= 1 or not len(confidence):
+        return torch.ones_like(confidence, dtype=torch.bool)
+    order = confidence.sort().values
+    at = (1 - share) * (len(order) - 1)  # between two of them in a straight line, as numpy has it
+    low, high = math.floor(at), math.ceil(at)
+    return confidence >= torch.lerp(order[low], order[high], at - low)
+
+
+def balanced(kept: Tensor, c: Tensor, K: int, deviation: Tensor, least: int) -> Tensor:
+    """Of the kept images of each class c the n that deviate least, n the size of the smallest class, or `least` if more.
+
+    bool [n]; all tensors [n]. A class that nobody is kept for counts as a smallest one (UPS).
+    """
+    sizes = torch.bincount(c[kept], minlength=K)
+    n = max(int(sizes.min()), least)
+    chosen = torch.zeros_like(kept)
+    for k in range(K):
+        rows = (kept & (c == k)).nonzero().squeeze(1)
+        chosen[rows[deviation[rows].argsort(stable=True)[:n]]] = True
+    return chosen
+
+
 def raised(start: float, by: float, end: float, times: float) -> float:
     """min(start + by * times, end); `times` may be infinite."""
     return end if math.isinf(times) else min(start + by * times, end)

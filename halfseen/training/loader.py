@@ -56,9 +56,7 @@ class Loader:
             return Undivided(Stream(torch.cat([self.labelled, others]), rows_l + rows_u, seed, whole_laps=True))
         return TwoStreams(
             Stream(self.labelled, rows_l, seed, whole_laps=epoch == "labeled_pass"),
-            Stream(self.unlabelled, rows_u, seed + 1, whole_laps=epoch == "unlabeled_pass")
-            if len(self.unlabelled)
-            else None,
+            Stream(others, rows_u, seed + 1, whole_laps=epoch == "unlabeled_pass") if len(others) else None,
         )
 
     def batch(self, streams: Streams, step: int) -> Batch:

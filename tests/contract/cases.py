@@ -10,6 +10,14 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "fixmatch": {"settings": {"tau": 0.5}},
     "uda": {"settings": {"beta": 0.5}},
     "freematch": {"settings": {"w_f": 0.3}},  # enough for two processes to differ if its sums did
+    # an image has a target from its second visit on
+    "temporal_ensembling": {"batch": (16, 320)},
+    # a graph of an untrained network has neighbours so alike that the last digits decide between them
+    "label_propagation": {"settings": {"first": 0.5}},
+    # rates that suit a network without batch norm
+    "curriculum_labeling": {"settings": {"optim.lr": 0.03}},
+    "deep_co_training": {"settings": {"optim.lr": 0.03}},
+    "ups": {"net_options": {"dropout": 0.0}, "settings": {"use_uncertainty": False, "t_n": 0.2, "least": 1}},
     # dropout draws differ in other processes; without it there is no stability to test
     "commatch": {
         "net_options": {"dropout": 0.0},

@@ -146,3 +146,17 @@ def test_the_host_of_an_add_on_is_aligned_by_its_settings():
     )
     trainer.run()
     assert any("align_gap" in key for key in trainer.watcher.log[-1])
+
+
+@pytest.mark.parametrize("to", ["uniform", "labels", "estimate"])
+def test_a_whole_pool_is_aligned_by_itself(to):
+    """Whatever was aligned before, and its mean is then nearer to the prior than it was."""
+    align, fresh = made(to), made(to)
+    (p,), (y,) = stream(n=1, rows=50)
+    align(p.flip(1), y)
+    found = align.pool(p, y)
+    torch.testing.assert_close(found, fresh(p, y))
+    prior = align.prior(0)
+    assert (found.mean(0) - prior).abs().sum() < (p.mean(0) - prior).abs().sum()
+    off = Align(Aligned(), task(K, labelled=L))
+    assert off.pool(p, y) is p

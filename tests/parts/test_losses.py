@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from halfseen.parts.losses import cross_entropy, entropy, kl, log1m_softmax, mean_of, negative, squared
+from halfseen.parts.losses import cross_entropy, entropy, kl, log1m_softmax, mean_of, negative, squared, weighted_mean
 
 
 def logits_of(n, K, scale=2.0, seed=0):
@@ -186,3 +186,11 @@ def test_mean_of_counts_the_rows_of_all_processes(monkeypatch):
 def test_an_unknown_form_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong.values()))):
         negative(torch.ones(1, 2), torch.zeros(1, 2), **wrong)
+
+
+def test_a_weighted_mean() -> None:
+    w, values = torch.tensor([1.0, 0.0, 3.0]), torch.tensor([2.0, 100.0, 4.0])
+    assert weighted_mean(w, values).item() == pytest.approx((2 + 12) / 4)
+    assert weighted_mean(torch.zeros(3), values).item() == 0
+    rows = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert weighted_mean(torch.tensor([[1.0, 0.0], [0.5, 0.5]]), rows).item() == pytest.approx((1 + 1.5 + 2) / 2)
