@@ -35,7 +35,7 @@ LEVELS = (
     ("method",),
     ("optim",),
     ("parts", "recipes", "data"),
-    ("nets", "augment", "settings"),
+    ("nets", "backbones", "augment", "settings"),
     ("machine",),
     ("overrides", "draws"),
     ("errors",),
