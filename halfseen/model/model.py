@@ -21,7 +21,7 @@ from halfseen.method import View
 from halfseen.model.blueprint import Blueprint
 from halfseen.model.build import views
 from halfseen.model.facts import Facts
-from halfseen.model.pixels import on_pixels
+from halfseen.model.pixels import OnPixels, on_pixels
 from halfseen.training.judge import logits_of
 
 FORMAT = 1
@@ -115,6 +115,8 @@ def load_run(path: Path, place: torch.device) -> Model:
         if "backbone" in about:
             net = on_pixels(rebuild(about["backbone"]), net, of_net)
         net.load_state_dict(weights)
+        if isinstance(net, OnPixels):
+            net.backbone = net.backbone.frozen()
     except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, SafetensorError) as e:
         raise UserError(f"the model in {folder} is damaged or of another version ({e}); export the run again") from e
     return Model(net, facts, about, place)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from halfseen.backbones import Backbone
+from halfseen.backbones.backbone import Backbone
 from halfseen.data import ImageSet
 from halfseen.model.facts import Facts
 
@@ -16,7 +16,7 @@ class OnPixels(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Module, mean: Tensor, std: Tensor) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
         self.register_buffer("mean", mean)

@@ -3,13 +3,12 @@
 import functools
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 from torch import nn
 
 from halfseen.errors import UserError, nearest
-from halfseen.machine.files import import_file
+from halfseen.machine.files import callable_in
 from halfseen.nets.cnn3 import CNN3
 from halfseen.nets.cnn13 import CNN13
 from halfseen.nets.lenet import LeNet, LeNet5
@@ -77,27 +76,8 @@ def find_factory(name: str | Factory) -> tuple[Factory, str]:
     if name in NETS:
         return NETS[name], name
     if ".py" in name:
-        return _from_file(name), name
+        return callable_in(name, "net"), name
     raise UserError(f"there is no net {name!r}: {nearest(name, NETS)} (or give my_net.py:factory)")
-
-
-def _from_file(name: str) -> Factory:
-    path, _, attribute = name.rpartition(":")
-    if not path or not attribute or not path.endswith(".py"):
-        raise UserError(f"say which function of {name.rstrip(':')} makes the network: {name.rstrip(':')}:factory")
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise UserError(f"there is no file {path}: the net {name!r} cannot be loaded")
-    try:
-        module = import_file(file, "halfseen_user_net")
-    except Exception as error:
-        raise UserError(f"{path} fails when it is imported: {type(error).__name__}: {error}") from error
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        here = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        end = nearest(attribute, here) if here else "it defines no function or class"
-        raise UserError(f"{path} has no function or class {attribute!r}: {end}")
-    return cast(Factory, factory)
 
 
 def _options(factory: Factory) -> list[tuple[str, Any]]:

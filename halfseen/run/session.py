@@ -277,7 +277,7 @@ class Session:
         """The backbone, and what the head was trained under."""
         if self.backbone is None:
             return {}
-        about = {"name": self.backbone.name, "key": self.backbone.key, **self.backbone.describe()}
+        about = {"name": self.backbone.name, "key": self.backbone.key}
         return {"backbone": about, "head_facts": self.facts.as_json()}
 
     def announce(self, trainer: Trainer) -> None:

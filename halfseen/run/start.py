@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from halfseen.backbones import Backbone, best_installed, load_backbone
+from halfseen.backbones import best_installed, load_backbone
+from halfseen.backbones.backbone import Backbone
 from halfseen.data import ImageSet
 from halfseen.data.bank import banked
 from halfseen.data.peek import middle

