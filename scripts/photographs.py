@@ -51,7 +51,10 @@ TUNE: dict[str, tuple[str, tuple[str, ...]]] = {
     )
     for name, (method, keys) in ROWS.items()
     if name in ("supervised", "fixmatch, aligned", "dnll, aligned")
-    for lr, temperature, steps in ((0.03, 10, 1500), (0.1, 10, 1500), (0.03, 20, 1500), (0.03, 5, 1500))
+    for lr, temperature, steps in (
+        *((0.03, 10, 1500), (0.1, 10, 1500), (0.03, 20, 1500), (0.03, 5, 1500)),
+        *((0.03, 40, 1500), (0.1, 20, 1500), (0.1, 40, 1500)),
+    )
 }
 
 
