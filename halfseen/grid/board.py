@@ -22,7 +22,8 @@ class Board:
 
     def __init__(self, total: int, before: int) -> None:
         self.total, self.before = total, before
-        self.done, self.bad, self.first = 0, 0, time.monotonic()
+        self.done, self.bad = 0, 0
+        self.first = self.last = time.monotonic()  # when it began, and when a run last finished
         self.running: dict[Work, float] = {}  # since when
         self.console = stderr()
         self.live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
@@ -52,6 +53,7 @@ class Board:
             self.say(f"{work.folder.name}: finished elsewhere")
             return
         self.done += 1
+        self.last = time.monotonic()
         told = work.metrics()
         spent = clock(time.monotonic() - since)
         self.say(f"{work.folder.name}: {score(told) if told else 'finished'} in {spent}; {self.counts()}")
@@ -67,8 +69,9 @@ class Board:
         if self.bad:
             text += f", {self.bad} failed"
         rest = todo - self.done - self.bad
-        if self.done and rest:
-            text += f", {clock((time.monotonic() - self.first) / self.done * rest)} left"
+        left = (self.last - self.first) / max(1, self.done) * rest - (time.monotonic() - self.last)
+        if self.done and left > 0:
+            text += f", {clock(left)} left"
         return text
 
     def show(self) -> None:
