@@ -35,7 +35,7 @@ def load_backbone(name: str) -> Backbone:
         from halfseen.backbones.onnx import load_graph
 
         return load_graph(name, path)
-    if path.is_dir():
+    if name and path.is_dir():
         from halfseen.backbones.hub import load_folder
 
         return load_folder(name, path)

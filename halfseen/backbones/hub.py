@@ -9,7 +9,6 @@ sides. Only safetensors are opened, and code that comes with a model is never ru
 
 import contextlib
 import inspect
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from halfseen.backbones.backbone import Backbone, digest, first_line, tried
-from halfseen.backbones.pixels import CLIP, FILE, HALVES, IMAGENET, Normalise, read_pixels
+from halfseen.backbones.pixels import CLIP, FILE, HALVES, IMAGENET, Normalise, read_pixels, read_settings
 from halfseen.errors import UserError
 
 FORM = "halfseen hub 1"  # another one if the same files should ever give other features
@@ -148,10 +147,7 @@ def read_config(name: str, folder: Path) -> Any:
     file = folder / "config.json"
     if not file.is_file():
         raise UserError(f"the folder {name} has no config.json: give one that a model of transformers was saved to")
-    try:
-        said = dict(json.loads(file.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{file} is damaged ({error}): fetch it again") from error
+    said = read_settings(file)
     if said.get("auto_map"):
         raise UserError(
             f"the backbone {name} asks for code of its own to be run (auto_map in its config.json), which halfseen never "

