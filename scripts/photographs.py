@@ -28,16 +28,17 @@ from halfseen.settings import Settings
 
 RESULTS, TUNING = Path("results/photographs.jsonl"), Path("results/photographs-tuning.jsonl")
 TESTED = 2000
+ALONE = ("method.align=false",)
 ALIGN = ("method.align=true", "method.align_to=uniform")
 ESTIMATE = ("method.align=true", "method.align_to=estimate")
 STEPS = 1500
 ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "supervised": ("supervised", ()),
-    "fixmatch": ("fixmatch", ()),
+    "fixmatch": ("fixmatch", ALONE),
     "fixmatch, aligned": ("fixmatch", ALIGN),
-    "dnll": ("dnll", ()),
+    "dnll": ("dnll", ALONE),
     "dnll, aligned": ("dnll", ALIGN),
-    "mean_teacher": ("mean_teacher", ()),
+    "mean_teacher": ("mean_teacher", ALONE),
     "commatch, aligned": ("commatch", ALIGN),
     "fixmatch, aligned to estimate": ("fixmatch", ESTIMATE),
     "dnll, aligned to estimate": ("dnll", ESTIMATE),
@@ -168,6 +169,7 @@ def main() -> None:
     options.add_argument("set")
     options.add_argument("--root", type=Path, default=Path("data"))
     options.add_argument("--draws", type=int, nargs=2, default=(0, 5))
+    options.add_argument("--rows", nargs="*", default=[*SKLEARN, *ROWS], help="some of them only")
     options.add_argument("--tune", action="store_true")
     options.add_argument("--views", type=int, nargs=2, default=(3, 5))
     told = options.parse_args()
@@ -192,7 +194,7 @@ def main() -> None:
     done = [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
     torch.set_num_threads(1)
     for draw in draws:
-        for name in (*(() if told.tune else SKLEARN), *rows):
+        for name in rows if told.tune else told.rows:
             about = {"set": told.set, "views": list(told.views), "row": name, "draw": draw}
             if any(about.items() <= row.items() for row in done):
                 continue

@@ -15,7 +15,7 @@ class Linear(Net):
     """
 
     def __init__(
-        self, classes: int, shape: tuple[int, ...], *, temperature: float = 10.0, dropout: float = 0.0
+        self, classes: int, shape: tuple[int, ...], *, temperature: float = 20.0, dropout: float = 0.0
     ) -> None:
         super().__init__()
         if len(shape) != 1:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from halfseen import methods
 from halfseen.backbones import best_installed, load_backbone
 from halfseen.backbones.backbone import Backbone
 from halfseen.data import ImageSet
@@ -17,6 +18,8 @@ from halfseen.settings import Settings
 
 SMALL_SIDE = 40  # pixels up to which a picture is no photograph: a network from scratch is at home there
 ENLARGED = 96  # side that pictures up to SMALL_SIDE are brought to for a backbone
+STEPS = 1500  # on a bank, where no length is given: seconds, and more brought nothing on tuning draws
+BATCH = (32, 128)  # rows on a bank
 HEADS = ("auto", "linear", "mlp")  # networks that features can be put into
 
 
@@ -25,7 +28,7 @@ def settled(data: Any, s: Settings) -> tuple[Settings, str]:
     if s.backbone == "none":
         return s, ""
     if s.backbone != "auto":
-        return sized(data, s), ""
+        return usual(sized(data, s)), ""
     of_pixels = s.net not in HEADS or (s.weak, s.strong, s.labelled) != ("auto", "auto", "auto") or s.zca or s.per_image
     found = None if of_pixels or not is_folder(data) else middle(Path(os.path.expanduser(data)))
     if found is None or found[0] <= SMALL_SIDE or not found[1]:
@@ -33,9 +36,23 @@ def settled(data: Any, s: Settings) -> tuple[Settings, str]:
     name, why = best_installed()
     if name == "none":
         return replace(s, backbone="none"), f"training from scratch: {why}"
-    return sized(
-        data, replace(s, backbone=name)
-    ), f"starting from the backbone {name}: {why}; --backbone none: from scratch"
+    why = f"starting from the backbone {name}: {why}; --backbone none: from scratch"
+    return usual(sized(data, replace(s, backbone=name))), why
+
+
+def usual(s: Settings) -> Settings:
+    """What is usual on a bank, where nothing else was asked for: its length, its batches, aligned targets."""
+    if (s.steps, s.epochs, s.passes, s.minutes) == (None,) * 4:
+        s = replace(s, steps=STEPS)
+    align = hasattr(methods.load(s.method).config(), "align") and not any(
+        text.partition("=")[0] == "method.align" for text in s.overrides
+    )
+    return replace(
+        s,
+        batch=s.batch or BATCH[0],
+        unlabelled_batch=s.unlabelled_batch or BATCH[1],
+        overrides=("method.align=true", *s.overrides) if align else s.overrides,
+    )
 
 
 def is_folder(data: Any) -> bool:

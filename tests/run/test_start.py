@@ -75,6 +75,12 @@ def test_auto_is_for_colour_photographs(photos: Path, tmp_path: Path, monkeypatc
     assert (found.backbone, found.size) == ("lite0", 224)
     assert said == "starting from the backbone lite0: why; --backbone none: from scratch"
     small, grey = folder(tmp_path / "small", 40), folder(tmp_path / "grey", 60, "L")
+    assert (found.steps, found.batch, found.unlabelled_batch) == (1500, 32, 128)
+    assert found.overrides == ("method.align=true",)
+    asked = Settings(minutes=2, batch=8, overrides=("method.align=false",))
+    kept = start.settled(photos, asked)[0]
+    assert (kept.steps, kept.minutes, kept.batch, kept.overrides) == (None, 2, 8, asked.overrides)
+    assert start.settled(photos, Settings(method="supervised"))[0].overrides == ()
     for data, settings in (
         (small, Settings()),
         (grey, Settings()),
