@@ -11,6 +11,7 @@ taken for it. x', y' are mixed, x' = lambda x_i + (1 - lambda) x_j, lambda ~ Bet
 Evaluated: the average of the weights over the end of a round (SWA: their mean at equal distances), and the network itself.
 
 Departures:
+- All rows are seen weakly by default: under strong views a short round does not fit its labels (seen = strong: the paper's).
 - The paper takes the best model on validation images, of a round and of all; here a round's last average labels the pool,
   and the last round's is the result (a run with validation images keeps its best network besides).
 - Rounds are equally long, and lengths are shares of a round: the average begins at 200/750 of it and takes 110 networks,
@@ -20,6 +21,7 @@ Departures:
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +42,7 @@ from halfseen.parts.select import most_sure
 
 @dataclass(frozen=True)
 class Config(Aligned):
+    seen: Literal["weak", "strong"] = "weak"  # view of all rows; strong: the paper's, which needs rounds of many epochs
     rounds: int = 5  # T, after the supervised one
     mixup: float = 1.0  # a of mixup; 0: nothing is mixed
     class_weights: bool = True  # w_c; False: 1
@@ -68,6 +71,7 @@ class CurriculumLabeling(Method[Config]):
         self.net = task.make_net()
         self.average = Ema(self.net)
         self.clean = task.view("none")
+        self.view = self.weak if cfg.seen == "weak" else self.strong
         self.align = Align(cfg, task)  # of the pool's probabilities
         self.label = Memory(task.samples, dtype=torch.int64)
         self.given = Memory(task.samples, dtype=torch.bool)
@@ -77,12 +81,12 @@ class CurriculumLabeling(Method[Config]):
     # ---- losses -----------------------------------------------------------------------------------------------------
 
     def supervised(self, batch: Batch, clock: Clock) -> Losses:
-        return Losses({"CE": self.mixed_loss(self.strong(batch.x), batch.y)[0]})
+        return Losses({"CE": self.mixed_loss(self.view(batch.x), batch.y)[0]})
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
         """All images come as u, the labelled ones too."""
         y = self.label[batch.u_ids]
-        loss, logits = self.mixed_loss(self.strong(batch.u), y)
+        loss, logits = self.mixed_loss(self.view(batch.u), y)
         told = F.one_hot(y, self.task.classes).float()
         return Losses({"CE": loss}, self.align.stats(), Unlabelled(logits, told, ~self.given[batch.u_ids]))
 

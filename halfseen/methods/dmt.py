@@ -14,12 +14,14 @@ Labelled and chosen images come in streams of their own and are mixed with each 
 Evaluated: the average of the weights (decay .999), and the network itself.
 
 Departures:
+- All rows are seen weakly by default: under strong views a short round does not fit its labels (seen = strong: the paper's).
 - The released average moves by .999 of the gap at every step, so it is the network: ema_bug = true. The default is a true
   average, which starts warm.
 - Rounds are equally long. Confidences that equal the percentile are chosen.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +44,7 @@ from halfseen.parts.weak import predict_only
 
 @dataclass(frozen=True)
 class Config(Aligned):
+    seen: Literal["weak", "strong"] = "weak"  # view of all rows; strong: the paper's, which needs rounds of many epochs
     rounds: int = 5  # R, after the supervised one
     gamma1: float = 4.0  # power of the weight where both networks agree
     gamma2: float = 4.0  # where they do not, and the other one is surer
@@ -68,6 +71,7 @@ class DMT(Method[Config]):
         self.net = task.make_net()
         self.average = Ema(self.net)
         self.clean = task.view("none")
+        self.view = self.weak if cfg.seen == "weak" else self.strong
         self.align = Align(cfg, task)  # of the pool's probabilities
         self.label = Memory(task.samples, dtype=torch.int64)  # yhat
         self.confidence = Memory(task.samples)  # c
@@ -76,12 +80,12 @@ class DMT(Method[Config]):
     # ---- losses -----------------------------------------------------------------------------------------------------
 
     def supervised(self, batch: Batch, clock: Clock) -> Losses:
-        x = self.strong(batch.x)
+        x = self.view(batch.x)
         ones = torch.ones(len(x), device=x.device, dtype=x.dtype)
         return Losses({"L": self.mixed_loss(x, batch.y, ones)[0]})
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
-        x, u = self.strong(batch.x), self.strong(batch.u)
+        x, u = self.view(batch.x), self.view(batch.u)
         yhat, c = self.label[batch.u_ids], self.confidence[batch.u_ids]
         p = probabilities(predict_only(self.net, torch.cat([x, u])))[len(x) :]  # [U, K]
         rise = exp_rampup(clock.progress, 1.0)

@@ -13,12 +13,14 @@ smallest one (`least` at least), those that deviate least.
 Evaluated: the network of the last round.
 
 Departures:
+- All rows are seen weakly by default: under strong views a short round does not fit its labels (seen = strong: the paper's).
 - Rounds are equally long shares of a run, and 5 by default where the paper has 20 of 1,024 epochs each.
 - -log(1 - p_k) is exact where the release clamps 1 - p_k at 1e-7.
 - All rows of a round share one shuffled stream: the kinds of images come in proportion to their numbers, as in the release.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +42,7 @@ from halfseen.parts.select import balanced, negatives, positives
 
 @dataclass(frozen=True)
 class Config(Aligned):
+    seen: Literal["weak", "strong"] = "weak"  # view of all rows; strong: the paper's, which needs rounds of many epochs
     rounds: int = 5  # after the supervised one; 20 in the paper
     t_p: float = 0.7  # confidence of a positive label
     t_n: float = 0.05  # probability below which a class is taken for excluded
@@ -74,6 +77,7 @@ class UPS(Method[Config]):
                 "can (small, mlp, cnn13, wrn-28-2) with net.dropout above 0, or --set method.use_uncertainty=false"
             )
         self.clean = task.view("none")
+        self.view = self.weak if cfg.seen == "weak" else self.strong
         self.align = Align(cfg, task)  # of the pool's mean probabilities
         self.label = Memory(task.samples, dtype=torch.int64)
         self.positive = Memory(task.samples, dtype=torch.bool)  # labelled images are
@@ -87,11 +91,11 @@ class UPS(Method[Config]):
     # ---- losses -----------------------------------------------------------------------------------------------------
 
     def supervised(self, batch: Batch, clock: Clock) -> Losses:
-        return Losses({"L_p": cross_entropy(self.net(self.strong(batch.x)), batch.y).mean()})
+        return Losses({"L_p": cross_entropy(self.net(self.view(batch.x)), batch.y).mean()})
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
         """All images come as u, the labelled ones too."""
-        ids, logits = batch.u_ids, self.net(self.strong(batch.u))
+        ids, logits = batch.u_ids, self.net(self.view(batch.u))
         kept, N, y = self.positive[ids], self.N[ids], self.label[ids]
         terms = {"L_p": mean_of(kept, cross_entropy(logits, y))}
         if self.cfg.use_negative:

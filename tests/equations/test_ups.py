@@ -75,7 +75,7 @@ def test_a_class_keeps_those_of_lowest_deviation() -> None:
 
 
 def test_the_losses_against_a_loop() -> None:
-    method, b = made(), batch()
+    method, b = made(seen="strong"), batch()
     g = torch.Generator().manual_seed(5)
     method.label.values.copy_(torch.randint(0, 4, (40,), generator=g))
     method.positive.values.copy_(torch.rand(40, generator=g) < 0.5)
