@@ -20,6 +20,7 @@ Departures:
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ from halfseen.parts.weak import WeakPass, with_weak
 @dataclass(frozen=True)
 class Config(Aligned):
     align: bool = True  # uniform alignment; false: c_b = max p_b
+    align_to: Literal["uniform", "labels", "estimate", "predictions"] = "uniform"
     align_decay: float = 0.999  # of m
     align_labels: bool = False  # true: what is taught is argmax UA(p), too
     lambda_u: float = 1.0  # weight of L_u
