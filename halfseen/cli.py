@@ -39,7 +39,7 @@ halfseen {version}: train an image classifier when a few images are labelled and
 Your own images: a folder with one subfolder per class and one named `unlabelled`, or any folder with a labels.csv
 (path,label; leave the label empty where you do not know it):
 
-  halfseen train photos --method fixmatch --minutes 10 --out runs/photos
+  halfseen train photos --out runs/photos
   halfseen predict runs/photos new-photos --out predictions.csv
 """
 

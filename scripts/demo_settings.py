@@ -23,9 +23,9 @@ SGD = ("method.optim.kind=sgd", "method.optim.schedule=cos", "method.optim.lr=0.
 ALIGN = ("method.align=true", "method.align_to=uniform")
 CANDIDATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "fixmatch, aligned": ("fixmatch", (*SGD, *ALIGN)),
-    "commatch, aligned": ("commatch", (*SGD, *ALIGN, "method.threshold_every=0.05")),
     "fixmatch, aligned to estimate": ("fixmatch", (*SGD, "method.align=true", "method.align_to=estimate")),
     "dnll, aligned": ("dnll", (*SGD, *ALIGN, "method.lambda_u=2")),
+    "commatch, aligned": ("commatch", (*SGD, *ALIGN, "method.threshold_every=0.05")),
 }
 COMMON: dict[str, Any] = {
     "num_labels": 20,
@@ -63,8 +63,8 @@ def run(method: str, draw: int, keys: tuple[str, ...]) -> dict[str, Any]:
 
 def main() -> None:
     done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    for draw in DRAWS:
-        for name, (method, keys) in CANDIDATES.items():
+    for name, (method, keys) in CANDIDATES.items():
+        for draw in DRAWS:
             about = {"candidate": name, "draw": draw}
             if any(about.items() <= row.items() for row in done):
                 continue
