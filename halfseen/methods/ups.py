@@ -16,7 +16,8 @@ Departures:
 - All rows are seen weakly by default: under strong views a short round does not fit its labels (seen = strong: the paper's).
 - Rounds are equally long shares of a run, and 5 by default where the paper has 20 of 1,024 epochs each.
 - -log(1 - p_k) is exact where the release clamps 1 - p_k at 1e-7.
-- All rows of a round share one shuffled stream: the kinds of images come in proportion to their numbers, as in the release.
+- Labelled images have a stream of their own. In the release all rows come in proportion to their numbers (proportional), and
+  with few labels among thousands of negative images a short round hardly sees them.
 """
 
 from dataclasses import dataclass
@@ -27,11 +28,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from halfseen.errors import UserError
-from halfseen.method import Batch, Clock, Data, Losses, Method, Plan, Stage, Task, Unlabelled, in_rounds
+from halfseen.method import Batch, Clock, Data, Epoch, Losses, Method, Plan, Stage, Task, Unlabelled, in_rounds
 from halfseen.nets.net import Net
 from halfseen.optim import Optim
 from halfseen.parts.align import Align, Aligned
-from halfseen.parts.forward import has_active_dropout
+from halfseen.parts.forward import has_active_dropout, together
 from halfseen.parts.losses import cross_entropy, mean_of, negative
 from halfseen.parts.mcdropout import mc_logits, mean_and_deviation
 from halfseen.parts.memory import Memory
@@ -44,6 +45,7 @@ from halfseen.parts.select import balanced, negatives, positives
 class Config(Aligned):
     seen: Literal["weak", "strong"] = "weak"  # view of all rows; strong: the paper's, which needs rounds of many epochs
     rounds: int = 5  # after the supervised one; 20 in the paper
+    batches: Literal["streams", "proportional"] = "streams"  # labelled images apart; or among the others, as they come
     t_p: float = 0.7  # confidence of a positive label
     t_n: float = 0.05  # probability below which a class is taken for excluded
     s_p: float = 0.05  # deviation allowed to a positive label
@@ -60,7 +62,7 @@ class Config(Aligned):
 
 
 class UPS(Method[Config]):
-    epoch = "selected_pass"
+    epoch = "unlabeled_pass"
     batch = (64, 64)
     views = ("fm", "fm+ra")
 
@@ -94,14 +96,16 @@ class UPS(Method[Config]):
         return Losses({"L_p": cross_entropy(self.net(self.view(batch.x)), batch.y).mean()})
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
-        """All images come as u, the labelled ones too."""
-        ids, logits = batch.u_ids, self.net(self.view(batch.u))
+        """In proportional batches all images come as u, the labelled ones too."""
+        ids, n = batch.u_ids, len(batch.x)
+        logits = together(self.net, self.view(batch.x), self.view(batch.u))
         kept, N, y = self.positive[ids], self.N[ids], self.label[ids]
-        terms = {"L_p": mean_of(kept, cross_entropy(logits, y))}
+        right = torch.cat([torch.ones(n, dtype=torch.bool, device=kept.device), kept])
+        terms = {"L_p": mean_of(right, cross_entropy(torch.cat(logits), torch.cat([batch.y, y])))}
         if self.cfg.use_negative:
-            terms["L_n"] = mean_of(N.any(1), negative(N, logits, per_label="mean"))
+            terms["L_n"] = mean_of(N.any(1), negative(N, logits[1], per_label="mean"))
         told = F.one_hot(y, self.task.classes).float()
-        return Losses(terms, self.align.stats(), Unlabelled(logits, told, kept & ~self.given[ids], N))
+        return Losses(terms, self.align.stats(), Unlabelled(logits[1], told, kept & ~self.given[ids], N))
 
     # ---- rounds -----------------------------------------------------------------------------------------------------
 
@@ -122,6 +126,8 @@ class UPS(Method[Config]):
         self.N.values[data.labelled], self.given.values[data.labelled] = False, True
         used = self.positive[ids] | (self.N[ids].any(1) if cfg.use_negative else False)
         self.chosen = ids[used & ~self.given[ids]]
+        if not len(self.chosen) and cfg.batches == "streams":
+            self.chosen = ids  # their stream must hold something, and these teach nothing
         begin_anew(self.net, self.fresh, self.task.draws)
 
     def measure(self, data: Data, ids: Tensor) -> tuple[tuple[Tensor, Tensor | None], ...]:
@@ -138,10 +144,11 @@ class UPS(Method[Config]):
         return ((P, u), (P_n, u_n)) if self.cfg.use_uncertainty else ((P, None), (P_n, None))
 
     def stages(self, plan: Plan) -> list[Stage]:
+        epoch: Epoch = "selected_pass" if self.cfg.batches == "proportional" else self.epoch
         optim = {"net": self.cfg.optim}
         chosen = lambda: self.chosen  # noqa: E731
         return in_rounds(
-            plan.steps, self.cfg.rounds, self.supervised, self.loss, self.begin_round, chosen, optim, self.epoch
+            plan.steps, self.cfg.rounds, self.supervised, self.loss, self.begin_round, chosen, optim, epoch
         )
 
     def predictors(self) -> dict[str, nn.Module]:

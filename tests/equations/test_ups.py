@@ -81,14 +81,15 @@ def test_the_losses_against_a_loop() -> None:
     method.positive.values.copy_(torch.rand(40, generator=g) < 0.5)
     method.N.values.copy_((torch.rand(40, 4, generator=g) < 0.4) & ~method.positive.values[:, None])
     (losses,) = step(method, b)
-    L_p, L_n = [], []
+    L_n = []
+    L_p = [-a[y] for a, y in zip(method.net(b.x + 0.1).log_softmax(1).tolist(), b.y.tolist(), strict=True)]
     for a, i in zip(method.net(b.u + 0.1).log_softmax(1).tolist(), b.u_ids.tolist(), strict=True):
         if method.positive.values[i]:
             L_p.append(-a[int(method.label.values[i])])
         marks = [k for k in range(4) if method.N.values[i, k]]
         if marks:
             L_n.append(sum(-math.log(1 - math.exp(a[k])) for k in marks) / len(marks))
-    assert L_p
+    assert len(L_p) > 8
     assert L_n
     assert losses.terms["L_p"].item() == pytest.approx(sum(L_p) / len(L_p))
     assert losses.terms["L_n"].item() == pytest.approx(sum(L_n) / len(L_n))
@@ -96,7 +97,7 @@ def test_the_losses_against_a_loop() -> None:
 
 
 def test_without_either_kind_the_losses_are_0() -> None:
-    losses = step(made(), batch())[0]
+    losses = step(made(batches="proportional"), batch(B=0))[0]
     assert [v.item() for v in losses.terms.values()] == [0, 0]
 
 
@@ -137,4 +138,18 @@ def test_labelled_images_train_and_are_not_reported() -> None:
     assert not told.kept[:8].any()
     assert torch.equal(told.kept[8:], method.positive.values[8:16])
     stages = method.stages(Plan(60, 8, 32, (4, 4)))
-    assert [s.epoch for s in stages] == ["labeled_pass"] + ["selected_pass"] * 5
+    assert [s.epoch for s in stages] == ["labeled_pass"] + ["unlabeled_pass"] * 5
+    mixed = made(batches="proportional").stages(Plan(60, 8, 32, (4, 4)))
+    assert [s.epoch for s in mixed] == ["labeled_pass"] + ["selected_pass"] * 5
+
+
+def test_where_nothing_is_sure_the_labelled_images_still_train() -> None:
+    method = made(t_p=1.0, t_n=0.0)
+    measured(method)
+    with torch.no_grad():
+        method.begin_round(Pool(), 1)
+    assert method.chosen.tolist() == list(range(8, 40))
+    assert not method.positive.values[8:].any()
+    losses = step(method, batch())[0]
+    assert losses.terms["L_p"].item() > 0
+    assert losses.terms["L_n"].item() == 0
