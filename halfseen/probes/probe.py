@@ -1,0 +1,114 @@
+"""Logistic regression on frozen features.
+
+    min_W,b   1/2 |W|^2 + C sum_i 1/V_i sum_v H(y_i, softmax(W x_iv + b))
+
+over the clean rows (one v), or over all V views of the labelled images. C and which of the two are chosen by stratified
+folds of the labelled images: all views of an image are on one side, held-out images are asked by their clean rows, and the
+mean log likelihood decides, which with 40 labels says more than an accuracy in steps of 2.5%. Where no class has two
+labelled images there is nothing to hold out: C = 10 and all views.
+
+The solution lies in the span of the rows that it is fitted to, so with fewer rows than features it is looked for there.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from halfseen.probes.rows import Array, Kind, Rows, Scale, folds, rows_of
+
+CS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+DEFAULT = (10.0, True)  # C and all views, where folds are impossible
+FOLDS = 5
+FEW = 200  # labelled images up to which the folds are drawn three times
+WIDE = 256  # directions of the rows that the folds look at; the final fit looks at all
+
+
+@dataclass(frozen=True)
+class Probe:
+    scale: Scale
+    W: Array  # [d, K]
+    b: Array  # [K]; -inf for a class without a label
+    C: float
+    views: bool  # fitted to all views
+
+    def predict_proba(self, features: Array) -> Array:
+        """[n, K] float32"""
+        return softmax(self.scale(features) @ self.W + self.b)
+
+
+def fit(
+    labelled: Array,
+    y: Array,
+    pool: Array,
+    *,
+    classes: int | None = None,
+    scale: Kind = "unit",
+    C: float | None = None,
+    views: bool | None = None,
+    seed: int = 0,
+) -> Probe:
+    """C and views that are given are not chosen."""
+    rows = rows_of(labelled, y, pool, classes, scale)
+    grid_views = [views] if views is not None else [False, True][: rows.labelled.shape[1]]
+    grid = [(c, v) for v in grid_views for c in ((C,) if C is not None else CS)]
+    best = grid[0] if len(grid) == 1 else chosen(rows, grid, seed)
+    W, b = solved(rows.labelled if best[1] else rows.labelled[:, :1], rows.y, best[0], 1e-6)
+    whole = np.zeros((rows.pool.shape[1], rows.classes), np.float32)
+    bias = np.full(rows.classes, -np.inf, np.float32)
+    whole[:, np.unique(rows.y)], bias[np.unique(rows.y)] = W, b
+    return Probe(rows.scale, whole, bias, *best)
+
+
+def chosen(rows: Rows, grid: list[tuple[float, bool]], seed: int) -> tuple[float, bool]:
+    """The pair with the highest likelihood of held-out labels."""
+    L = len(rows.y)
+    x = rows.labelled @ span(rows.labelled.reshape(-1, rows.labelled.shape[2]), WIDE)
+    score, held_out = np.zeros(len(grid)), 0
+    for train, held in folds(rows.y, FOLDS, 3 if L <= FEW else 1, seed):
+        held_out += len(held)
+        place = np.searchsorted(np.unique(rows.y[train]), rows.y[held])
+        for i, (C, views) in enumerate(grid):
+            W, b = solved(x[train] if views else x[train, :1], rows.y[train], C, 1e-3)
+            p = softmax(x[held, 0] @ W + b)
+            score[i] += np.log(np.maximum(p[np.arange(len(held)), place], 1e-12)).sum()
+    if held_out == 0:
+        return min(grid, key=lambda pair: (pair[1] != DEFAULT[1], abs(np.log(pair[0] / DEFAULT[0]))))
+    return grid[int(score.argmax())]
+
+
+def span(rows: Array, most: int) -> Array:
+    """[d, r] orthonormal: the rows' own span, or its `most` strongest directions."""
+    gram = rows.astype(np.float64)
+    gram = gram @ gram.T if len(rows) <= rows.shape[1] else gram.T @ gram
+    values, vectors = np.linalg.eigh(gram)
+    kept = np.flatnonzero(values > values[-1] * 1e-10)[-most:]
+    if len(rows) <= rows.shape[1]:
+        vectors, kept = rows.T @ vectors[:, kept] / np.sqrt(values[kept]), np.arange(len(kept))
+    found: Array = vectors[:, kept]
+    return found
+
+
+def solved(x: Array, y: Array, C: float, tolerance: float) -> tuple[Array, Array]:
+    """W [d, k] and b [k] of the k classes in y, from rows [L, V, d]."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    L, V, d = x.shape
+    flat = x.reshape(L * V, d).astype(np.float64)
+    basis = span(flat, d) if d > L * V else None
+    model: Any = LogisticRegression(C=C, tol=tolerance, max_iter=1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 1000 steps are near enough
+        model.fit(flat if basis is None else flat @ basis, np.repeat(y, V), np.full(L * V, 1 / V))
+    W, b = model.coef_.T, model.intercept_
+    if W.shape[1] == 1:  # two classes: one score, of the second
+        W, b = np.hstack([-W / 2, W / 2]), np.hstack([-b / 2, b / 2])
+    return (W if basis is None else basis @ W), b
+
+
+def softmax(scores: Array) -> Array:
+    p = np.exp(scores - scores.max(1, keepdims=True))
+    shares: Array = p / p.sum(1, keepdims=True)
+    return shares
