@@ -1,11 +1,12 @@
 """Label spreading over a graph of nearest neighbours (Zhou et al. 2003; the graph of Iscen et al. 2019, arXiv:1904.04717).
 
     A_ij = max(cos(x_i, x_j), 0)^gamma  where j is among the k nearest of i;   W = A + A^T;   S = D^-1/2 W D^-1/2
-    (I - alpha S) F = Y;   p_i = F_i / sum_c F_ic
+    (I - alpha S) F = Y;   p_ic proportional to F_ic q_c / sum_j F_jc,   q_c the share of class c among the labels
 
 for all images at once, by conjugate gradients in every class side by side: no matrix of N x N numbers is made. An image
-that was not in the pool is given the mean of its k nearest in it, weighed as above; one that was, its own row. Every class
-has the same mass in Y, so that a class with more labels does not flood the others. k, gamma and alpha are fixed.
+that was not in the pool is given the mean of its k nearest in it, weighed as above; one that was, its own row. The masses
+of the classes (Zhu et al. 2003) are set to the labels' own shares, so that none floods the others; on trial sets, balanced
+or 1:10, that was worth 0.2 to 2 points, and k = 20, alpha = 0.95 was best or nearly so. Folds of 40 labels cannot tell.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 from halfseen.probes.neighbours import nearest
 from halfseen.probes.rows import Array, Scale, rows_of
 
+TINY = 1e-12  # what no label reaches has the labels' shares
 SAME = 1 - 1e-5  # cosine above which a row is one of the pool
 
 
@@ -42,22 +44,22 @@ def fit(
     pool: Array,
     *,
     classes: int | None = None,
-    k: int = 10,
-    alpha: float = 0.9,
+    k: int = 20,
+    alpha: float = 0.95,
     gamma: float = 3.0,
-    balanced: bool = True,
+    masses: bool = True,
 ) -> Graph:
-    """gamma = 0: every edge weighs the same. Of the views of a labelled image the clean one is a node."""
+    """gamma = 0: every edge weighs the same; without `masses` p is F, normalised. Of views the clean one is a node."""
     rows = rows_of(labelled, y, pool, classes, "unit")
     place, nodes = placed(rows.clean, rows.pool)
     Y = np.zeros((len(nodes), rows.classes), np.float32)
     Y[place, rows.y] = 1
-    if balanced:
-        Y /= np.maximum(Y.sum(0), 1)
+    share = Y.sum(0) / Y.sum()
     F = np.maximum(spread(affinity(nodes, k, gamma), Y, alpha), 0)
-    mass = F.sum(1, keepdims=True)
-    prior = Y.sum(0) / Y.sum()  # of an image that no label reaches
-    p = np.where(mass > 1e-12, F / np.maximum(mass, 1e-12), prior)
+    if masses:
+        F *= len(F) * share / np.maximum(F.sum(0), TINY)
+    reached = F.sum(1, keepdims=True)
+    p = np.where(reached > TINY, F / np.maximum(reached, TINY), share)
     return Graph(rows.scale, nodes, p.astype(np.float32), k, gamma)
 
 

@@ -1,48 +1,81 @@
-"""The k nearest rows by cosine, exactly up to EXACT rows; above that candidates are found in fewer dimensions.
+"""The k nearest rows by cosine: exactly up to EXACT rows, above that nearly so and in time that hardly grows with N^2.
 
-Rows are unit vectors. Above EXACT rows the 3k + 20 nearest by their DIRECTIONS strongest directions are compared again in
-full, which keeps the cost of N^2 products to a tenth of that in 1280 dimensions.
+Above EXACT rows everything is looked for in the DIRECTIONS strongest directions first. The rows are put into CELLS cells
+(a few steps of k-means); a row is compared with the cells nearest to its own that hold SHARE of all rows, and its 2k + 10
+best there are compared again in full.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from halfseen.probes.rows import Array
 
 EXACT = 12_000
 DIRECTIONS = 96
-SAMPLE = 5_000  # rows whose directions are taken
-BLOCK = 512
+CELLS, SHARE = 256, 0.1
+SAMPLE = 10_000  # rows that directions and cells are found from
+BLOCK = 512  # rows at once
 
 
 def nearest(queries: Array, rows: Array, k: int, themselves: bool = False) -> tuple[Array, Array]:
-    """(ids [n, k], cosines [n, k]), the nearest first; `themselves`: the queries are the rows, and none is its own."""
+    """(ids [n, k], cosines [n, k]) of unit vectors, the nearest first; `themselves`: the queries are the rows, none its own."""
     k = min(k, len(rows) - themselves)
     q, r = torch.from_numpy(queries), torch.from_numpy(rows)
-    if len(rows) <= EXACT:
-        cosines, ids = top(q, r, k, themselves)
-        return ids.numpy(), cosines.numpy()
-    picked = torch.from_numpy(np.random.default_rng(0).choice(len(rows), SAMPLE, replace=False))
-    _, vectors = torch.linalg.eigh(r[picked].T @ r[picked])
-    strongest = vectors[:, -DIRECTIONS:]
-    _, ids = top(q @ strongest, r @ strongest, min(3 * k + 20, len(rows) - themselves), themselves)
-    found_ids, found = [], []
-    for part, query in zip(torch.split(ids, BLOCK), torch.split(q, BLOCK), strict=True):
-        cosines = torch.bmm(r[part], query[:, :, None])[:, :, 0]
-        best, place = cosines.topk(k, 1)
-        found_ids.append(part.gather(1, place))
-        found.append(best)
-    return torch.cat(found_ids).numpy(), torch.cat(found).numpy()
+    found = exactly(q, r, k, themselves) if len(rows) <= EXACT else nearly(q, r, k, themselves)
+    return found[0].numpy(), found[1].numpy()
 
 
-def top(q: torch.Tensor, r: torch.Tensor, k: int, themselves: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    values, ids = [], []
-    for begin in range(0, len(q), BLOCK):
-        products = q[begin : begin + BLOCK] @ r.T
+def exactly(q: Tensor, r: Tensor, k: int, themselves: bool) -> tuple[Tensor, Tensor]:
+    ids, cosines = q.new_empty((len(q), k), dtype=torch.int64), q.new_empty(len(q), k)
+    for rows in blocks(torch.arange(len(q))):
+        products = q[rows] @ r.T
         if themselves:
-            n = torch.arange(len(products))
-            products[n, n + begin] = -torch.inf
-        best = products.topk(k, 1)
-        values.append(best.values)
-        ids.append(best.indices)
-    return torch.cat(values), torch.cat(ids)
+            products[torch.arange(len(rows)), rows] = -torch.inf
+        cosines[rows], ids[rows] = products.topk(k, 1)
+    return ids, cosines
+
+
+def nearly(q: Tensor, r: Tensor, k: int, themselves: bool) -> tuple[Tensor, Tensor]:
+    sample = torch.from_numpy(np.random.default_rng(0).choice(len(r), min(SAMPLE, len(r)), replace=False))
+    _, vectors = torch.linalg.eigh(r[sample].T @ r[sample])
+    strongest = vectors[:, -DIRECTIONS:]
+    short_q, short_r = q @ strongest, r @ strongest
+    centres = cells(short_r[sample])
+    of_q, of_r = ((x @ centres.T).argmax(1) for x in (short_q, short_r))
+    members = [torch.nonzero(of_r == c)[:, 0] for c in range(len(centres))]
+    sizes = torch.tensor([len(m) for m in members])
+    wanted, most = max(SHARE * len(r), 2 * k + 11), 2 * k + 10
+    ids, cosines = q.new_empty((len(q), k), dtype=torch.int64), q.new_empty(len(q), k)
+    for c in range(len(centres)):
+        near = (centres @ centres[c]).argsort(descending=True)
+        near = near[: int(torch.searchsorted(sizes[near].cumsum(0).float(), wanted)) + 1]
+        others = torch.cat([members[i] for i in near.tolist()])
+        those = short_r[others]
+        for rows in blocks(torch.nonzero(of_q == c)[:, 0]):
+            products = short_q[rows] @ those.T
+            if themselves:
+                products[others[None] == rows[:, None]] = -torch.inf
+            best = others[products.topk(min(most, len(others) - themselves), 1).indices]
+            whole = torch.bmm(r[best], q[rows][:, :, None])[:, :, 0]
+            cosines[rows], place = whole.topk(k, 1)
+            ids[rows] = best.gather(1, place)
+    return ids, cosines
+
+
+def cells(x: Tensor, steps: int = 5) -> Tensor:
+    """[CELLS, d] unit vectors, by k-means on the sphere; an empty cell keeps its centre."""
+    centres = torch.nn.functional.normalize(x[: min(CELLS, len(x))])
+    for _ in range(steps):
+        of = (x @ centres.T).argmax(1)
+        sums = torch.zeros_like(centres).index_add_(0, of, x)
+        filled = torch.bincount(of, minlength=len(centres)) > 0
+        centres = torch.where(filled[:, None], torch.nn.functional.normalize(sums), centres)
+    return centres
+
+
+def blocks(ids: Tensor) -> Iterator[Tensor]:
+    for begin in range(0, len(ids), BLOCK):
+        yield ids[begin : begin + BLOCK]

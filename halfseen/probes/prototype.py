@@ -1,7 +1,10 @@
-"""Nearest centroid by cosine on centred unit features.
+"""Nearest centroid on centred unit features.
 
-    c_k = the mean of x_iv over the labelled images i of class k and their views v, as a unit vector
-    p(k | x) proportional to exp(cos(x, c_k) / t)
+    c_k = the mean of x_iv over the labelled images i of class k and their views v
+    p(k | x) proportional to exp((x c_k - |c_k|^2 / 2) / t) = exp((1 - |x - c_k|^2) / 2t)
+
+By distance and not by the cosine to c_k: on trial sets it was as good with ten classes of objects, 0.8 points better where
+they were 1:10, and 1 to 3 points better on blood cells, whose classes differ in width.
 
 t is the one under which the labels are likeliest when each image is left out of its own centroid; without two images in
 any class 0.1.
@@ -21,7 +24,7 @@ DEFAULT = 0.1
 @dataclass(frozen=True)
 class Prototype:
     scale: Scale
-    centroids: Array  # [k, d] unit vectors of the classes with labels
+    centroids: Array  # [k, d] of the classes with labels
     known: Array  # [k] their numbers
     classes: int
     temperature: float
@@ -29,7 +32,7 @@ class Prototype:
     def predict_proba(self, features: Array) -> Array:
         """[n, K] float32"""
         p = np.zeros((len(features), self.classes), np.float32)
-        p[:, self.known] = softmax(self.scale(features) @ self.centroids.T / self.temperature)
+        p[:, self.known] = softmax(nearness(self.scale(features), self.centroids) / self.temperature)
         return p
 
 
@@ -43,7 +46,7 @@ def fit(
     np.add.at(sums, place, x)
     if temperature is None:
         temperature = likeliest(rows.clean, x, place, sums, count)
-    return Prototype(rows.scale, unit(sums), known, rows.classes, float(temperature))
+    return Prototype(rows.scale, sums / count[:, None], known, rows.classes, float(temperature))
 
 
 def likeliest(clean: Array, x: Array, place: Array, sums: Array, count: Array) -> float:
@@ -51,14 +54,15 @@ def likeliest(clean: Array, x: Array, place: Array, sums: Array, count: Array) -
     some = np.flatnonzero(count[place] > 1)
     if not len(some):
         return DEFAULT
-    cosines = clean[some] @ unit(sums).T
-    without = unit(sums[place[some]] - x[some])
+    near = nearness(clean[some], sums / count[:, None])
+    without = (sums[place[some]] - x[some]) / (count[place[some]] - 1)[:, None]
     n = np.arange(len(some))
-    cosines[n, place[some]] = (clean[some] * without).sum(1)
-    found = [np.log(np.maximum(softmax(cosines / t)[n, place[some]], 1e-30)).mean() for t in TEMPERATURES]
+    near[n, place[some]] = (clean[some] * without).sum(1) - (without**2).sum(1) / 2
+    found = [np.log(np.maximum(softmax(near / t)[n, place[some]], 1e-30)).mean() for t in TEMPERATURES]
     return float(TEMPERATURES[int(np.argmax(found))])
 
 
-def unit(x: Array) -> Array:
-    out: Array = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return out
+def nearness(x: Array, c: Array) -> Array:
+    """[n, k] (1 - |x - c|^2) / 2 of unit vectors x."""
+    found: Array = x @ c.T - (c**2).sum(1) / 2
+    return found
