@@ -36,7 +36,7 @@ LEVELS = (
     ("method",),
     ("optim",),
     ("parts", "recipes", "data"),
-    ("nets", "backbones", "augment", "settings"),
+    ("nets", "backbones", "probes", "augment", "settings"),
     ("machine",),
     ("overrides", "draws"),
     ("errors",),
