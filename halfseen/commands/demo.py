@@ -1,9 +1,9 @@
 """The demonstration: 20 labelled digits among 4,000, three ways to use them, one table and one page.
 
-How method and settings were found: `python scripts/demo_settings.py`, by the accuracy on the training set's unlabelled images,
-whose labels are known here and hidden from the methods, on label draws from 100 on, which the demonstration does not use. Neither
-they nor LabelSpreading's were chosen on test images. Alignment to a uniform prior is what keeps a class from being lost to
-its look-alike on bad draws; the digits are as many of each class.
+How method and settings were found: `python scripts/demo_settings.py`, by the accuracy on the training set's unlabelled
+images, whose labels are known here and hidden from the methods, on label draws from 100 on, which the demonstration does
+not use. Neither they nor LabelSpreading's were chosen on test images. Alignment to a uniform prior is what keeps a class
+from being lost to its look-alike on bad draws; the digits are as many of each class.
 """
 
 import json

@@ -21,7 +21,7 @@ BLOCK = 512  # rows at once
 
 
 def nearest(queries: Array, rows: Array, k: int, themselves: bool = False) -> tuple[Array, Array]:
-    """(ids [n, k], cosines [n, k]) of unit vectors, the nearest first; `themselves`: the queries are the rows, none its own."""
+    """(ids [n, k], cosines [n, k]) of unit vectors, the nearest first; `themselves`: the queries are the rows."""
     k = min(k, len(rows) - themselves)
     q, r = torch.from_numpy(queries), torch.from_numpy(rows)
     found = exactly(q, r, k, themselves) if len(rows) <= EXACT else nearly(q, r, k, themselves)

@@ -11,6 +11,7 @@ from halfseen.data import ImageSet, Split
 from halfseen.machine import distributed
 from halfseen.model.facts import Facts
 from halfseen.model.model import save_model
+from halfseen.run.beside import beside
 from halfseen.run.folder import Folder
 from halfseen.training import checkpoint, metrics
 from halfseen.training.trainer import Trainer
@@ -50,6 +51,7 @@ def conclude(
         "headline": headline,
         **found,
         "unlabelled": unlabelled,
+        "probes": beside(images, split, judge.parts) if distributed.rank() == 0 else {},
         "images": {"labelled": facts.labelled, "unlabelled": facts.unlabelled, "validation": len(split.val)},
         "method": about["method"],
         "net": about["net"],
@@ -101,4 +103,9 @@ def headline_of(metrics: dict[str, Any]) -> str:
             lines.append(f"{name} accuracy {head[part]['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%})")
     if not lines:
         lines.append("there was no test or validation image to score the model on")
-    return f"{head['which']}, {head['predictor']}: " + ", ".join(lines)
+    said = f"{head['which']}, {head['predictor']}: " + ", ".join(lines)
+    alone = metrics.get("probes", {}).get("probe", {})
+    scored = [alone[part] for part in ("test", "val") if part in alone]
+    if not scored:
+        return said
+    return f"{said}; the labels alone, by logistic regression on the same features: {scored[0]:.2%}"

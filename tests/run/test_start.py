@@ -165,3 +165,16 @@ def test_a_model_whose_backbone_has_changed_is_refused(trained: Path, toy: str) 
 def test_bad_names(name: str, said: str, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         halfseen.train(photos, out=tmp_path / "x", backbone=name, labels_per_class=3, steps=5)
+
+
+def test_a_run_is_told_beside_its_probes(
+    photos: Path, toy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"labels_per_class": 3, "steps": 30, "batch": 6, "unlabelled_batch": 12, "backbone": toy}
+    metrics = halfseen.train(photos, out=tmp_path / "r", extra_val_per_class=4, report=False, **given).metrics
+    assert set(metrics["probes"]) == {"probe", "graph", "prototype"}
+    for scores in metrics["probes"].values():
+        assert min(scores["val"], scores["unlabelled"]) > 0.9
+    assert "the labels alone, by logistic regression on the same features: " in capsys.readouterr().err
+    scratch = halfseen.train("digits", out=tmp_path / "s", labels_per_class=3, steps=5, report=False, quiet=True)
+    assert scratch.metrics["probes"] == {}
