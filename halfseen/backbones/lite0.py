@@ -138,7 +138,7 @@ class Lite(Backbone):
 
 
 class FrozenLite(Backbone):
-    """Batch norms folded into the convolutions, channels last, and on a CPU a few pictures at once: 4 to 7 times as fast."""
+    """Batch norms folded into the convolutions, channels last, and on a CPU a few pictures at once: 2 to 4 times as fast."""
 
     trainable = False
 
