@@ -16,7 +16,7 @@ Float = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 
 # what changes no number of a run, so that it may differ when the run goes on
-MAY_CHANGE = ("threads", "save_every", "quiet", "report", "tensorboard", "root")
+MAY_CHANGE = ("threads", "save_every", "quiet", "report", "tensorboard", "root", "slim")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Settings:
     """Weak views of each image that the backbone looks at, once."""
     strong_views: int = 4
     """Strong views of each image that the backbone looks at, once."""
+    slim: bool = False
+    """Leave the backbone out of the saved model, which then names it and its hash, and needs the same one to be there."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = ()
     """Settings of the method and the network: method.tau=0.9 net.dropout=0.3 (see `halfseen explain METHOD`)."""
 

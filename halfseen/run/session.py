@@ -198,7 +198,7 @@ class Session:
         """A trained network as it leaves the run, and what it must be given: of pixels, where it had a backbone below it."""
         if self.backbone is None:
             return net, self.facts
-        return on_pixels(self.backbone, net, self.facts), facts_of_pixels(self.facts, self.images)
+        return on_pixels(self.backbone, net, self.facts, self.device), facts_of_pixels(self.facts, self.images)
 
     def train(self) -> Trainer:
         """From the beginning, or from the last checkpoint, to the last step."""
@@ -277,7 +277,7 @@ class Session:
         """The backbone, and what the head was trained under."""
         if self.backbone is None:
             return {}
-        about = {"name": self.backbone.name, "key": self.backbone.key}
+        about = {"name": self.backbone.name, "key": self.backbone.key, "held": not self.settings.slim}
         return {"backbone": about, "head_facts": self.facts.as_json()}
 
     def announce(self, trainer: Trainer) -> None:

@@ -25,6 +25,13 @@ HEADS = ("auto", "linear", "mlp")  # networks that features can be put into
 
 def settled(data: Any, s: Settings) -> tuple[Settings, str]:
     """The same settings with a name in place of the backbone `auto`, with its size, and why, in one sentence."""
+    found, why = named(data, s)
+    if s.slim and found.backbone == "none":
+        raise UserError("--slim leaves the backbone out of the model, and this run has none: leave it out, or name one")
+    return found, why
+
+
+def named(data: Any, s: Settings) -> tuple[Settings, str]:
     if s.backbone == "none":
         return s, ""
     if s.backbone != "auto":
