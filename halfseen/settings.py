@@ -22,7 +22,7 @@ MAY_CHANGE = ("threads", "save_every", "quiet", "report", "tensorboard", "root",
 @dataclass(frozen=True)
 class Settings:
     method: str = "fixmatch"
-    """A name of `halfseen list`, or a Python file with a Config and a Method."""
+    """A name of `halfseen list`, also that of a probe, or a Python file with a Config and a Method."""
     net: str = "auto"
     """A name of `halfseen list`, or FILE.py:factory; auto: small for pictures to 40 px, resnet18 above, mlp for vectors."""
     backbone: str = "auto"

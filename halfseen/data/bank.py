@@ -65,10 +65,11 @@ def banked(
     cache_dir: Path | None = None,
     progress: bool = True,
     only_clean: bool = False,
+    only: Tensor | None = None,
 ) -> ImageSet:
     """The same set with numbers of images for rows, and the bank that knows what they stand for.
 
-    Test and validation images are kept clean only, and so are all with only_clean.
+    Test and validation images are kept clean only, and so are all with only_clean, or all but `only` these of x.
     """
     need_pictures(images, backbone)
     store = Store.open(backbone, images, seed, cache_dir)
@@ -78,7 +79,7 @@ def banked(
         sums = {name: digests(part) for name, part in parts.items()}
         for name, digest in sums.items():
             rows[name] = store.rows_of(digest)
-        missing = store.missing(rows, views, only_clean)
+        missing = store.missing(rows, views, only_clean, None if only is None else only.numpy())
         store.need_room(missing)
         with Meter(f"{backbone.name} looks at views", sum(len(m) for _, _, m in missing), not progress) as meter:
             look = backbone.frozen() if missing else None

@@ -171,14 +171,15 @@ class Store:
         return rows, done
 
     def missing(
-        self, rows: Mapping[str, Tensor], views: Views, only_clean: bool
+        self, rows: Mapping[str, Tensor], views: Views, only_clean: bool, only: NDArray[Any] | None = None
     ) -> list[tuple[str, str, NDArray[Any]]]:
-        """(part, view, positions in the part) of what has still to be looked at."""
+        """(part, view, positions in the part) of what has still to be looked at. only: positions of x that have views."""
         found = []
         for name, at in rows.items():
             for view in views.names() if name == "x" and not only_clean else ["clean"]:
                 done = self.mapped(view, write=True)[1]
-                first = np.unique(at.numpy(), return_index=True)[1]  # a picture that is there twice is seen once
+                asked = np.arange(len(at)) if only is None or view == "clean" else only
+                first = asked[np.unique(at.numpy()[asked], return_index=True)[1]]  # a picture twice there is seen once
                 left = first[done[at.numpy()[first]] == 0]
                 if len(left):
                     found.append((name, view, np.sort(left)))

@@ -9,7 +9,6 @@ from halfseen.backbones.backbone import Backbone
 from halfseen.data import ImageSet
 from halfseen.model.facts import Facts
 
-
 BACKBONE, HEAD = "backbone.", "head."  # what their weights are called in the whole
 
 
