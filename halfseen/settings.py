@@ -16,13 +16,13 @@ Float = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 
 # what changes no number of a run, so that it may differ when the run goes on
-MAY_CHANGE = ("threads", "save_every", "quiet", "report", "tensorboard", "root")
+MAY_CHANGE = ("threads", "save_every", "quiet", "report", "tensorboard", "root", "slim")
 
 
 @dataclass(frozen=True)
 class Settings:
     method: str = "fixmatch"
-    """A name of `halfseen list`, or a Python file with a Config and a Method."""
+    """A name of `halfseen list`, also that of a probe, or a Python file with a Config and a Method."""
     net: str = "auto"
     """A name of `halfseen list`, or FILE.py:factory; auto: small for pictures to 40 px, resnet18 above, mlp for vectors."""
     backbone: str = "auto"
@@ -32,6 +32,8 @@ class Settings:
     """Weak views of each image that the backbone looks at, once."""
     strong_views: int = 4
     """Strong views of each image that the backbone looks at, once."""
+    slim: bool = False
+    """Leave the backbone out of the saved model, which then names it and its hash, and needs the same one to be there."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = ()
     """Settings of the method and the network: method.tau=0.9 net.dropout=0.3 (see `halfseen explain METHOD`)."""
 

@@ -30,6 +30,7 @@ from halfseen.grid.where import Where
 from halfseen.grid.work import Work
 from halfseen.machine.files import write_json
 from halfseen.overrides import below, pairs, with_settings
+from halfseen.probes import PROBES
 from halfseen.recipes import BASELINE, Row
 from halfseen.recipes.quoted import Quoted
 from halfseen.run.start import settled
@@ -125,9 +126,9 @@ def job(data: str, row: Row, labels: int | None, seed: int, common: Settings, ou
     name, _, own = row.method.partition(":")
     shared = pairs((*common.overrides, *row.changes.get("overrides", ())))
     chosen = below(shared, "method") | pairs(part for part in OUTER_COMMA.split(own) if part)
-    entry = methods.load(name)
-    with_settings(entry.config(), chosen, name)  # a wrong key shows before anything runs
-    overrides = [f"net.{k}={v}" for k, v in below(shared, "net").items()]
+    probe = PROBES.get(name)
+    with_settings((probe or methods.load(name)).config(), chosen, name)  # a wrong key shows before anything runs
+    overrides = [f"net.{k}={v}" for k, v in below(shared, "net").items() if probe is None]
     overrides += [f"method.{k}={v}" for k, v in chosen.items()]
     threads = common.threads or max(1, (os.cpu_count() or 1) // parallel)
     told = {"num_labels": labels, "seed": seed, "split_seed": seed, **row.changes, "method": name, "threads": threads}

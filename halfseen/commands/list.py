@@ -7,6 +7,7 @@ from halfseen.augment.policies import IMAGE_POLICIES, VECTOR_POLICIES, VIEWS
 from halfseen.data import NAMES
 from halfseen.errors import UserError
 from halfseen.nets import NETS, make_net
+from halfseen.probes import PROBES
 from halfseen.recipes import recipes
 
 
@@ -14,6 +15,9 @@ def list_all() -> None:
     """Methods with their first line, networks with their size, views, recipes, named data sets."""
     blocks = {
         "Methods (--method; or your own file.py)": [(n, summary_of(n)) for n in methods.names()],
+        "Probes (--method; no training loop: on a backbone, or on vectors)": [
+            (n, p.summary) for n, p in PROBES.items()
+        ],
         "Networks (--net; parameters for 10 classes of 3x32x32 images; or your own file.py:factory)": [
             (n, size_of(n)) for n in NETS
         ],

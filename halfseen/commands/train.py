@@ -9,7 +9,9 @@ from halfseen.errors import UserError
 from halfseen.machine import distributed
 from halfseen.machine.progress import Display
 from halfseen.overrides import check
+from halfseen.probes import PROBES
 from halfseen.run.beginning import need_data, need_same, open_images
+from halfseen.run.fit import Fit
 from halfseen.run.folder import Folder
 from halfseen.run.outcome import headline_of
 from halfseen.run.resume import resumed
@@ -50,10 +52,16 @@ def run(data: Any, settings: Settings, out: Path | None, resume: bool, go_on: st
             return finished(began, data, settings)
     elif out is not None:
         Folder.vacant(out)  # refuses what could not become the run's folder, before the data are read
-    session = Session(data, settings, NEW if out is None else out, began, go_on=go_on)
-    result = session.run()
+    place = NEW if out is None else out
+    made: Session | Fit
+    if settings.method in PROBES:
+        made = Fit(data, settings)
+        result = made.run(place, began)
+    else:
+        made = Session(data, settings, place, began, go_on=go_on)
+        result = made.run()
     if settings.report and distributed.rank() == 0:
-        write_page(Folder(result.folder), session.images, session.display)
+        write_page(Folder(result.folder), made.images, made.display)
     return result
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from halfseen.data.sets import ImageSet
-from halfseen.data.store import Features, Store, Views, digests
+from halfseen.data.store import Asked, Features, Store, Views, digests
 from halfseen.draws import Draws
 from halfseen.errors import UserError
 from halfseen.machine.progress import Meter
@@ -65,18 +65,20 @@ def banked(
     cache_dir: Path | None = None,
     progress: bool = True,
     only_clean: bool = False,
+    only: Tensor | None = None,
 ) -> ImageSet:
     """The same set with numbers of images for rows, and the bank that knows what they stand for.
 
-    Test and validation images are kept clean only, and so are all with only_clean.
+    Test and validation images are kept clean only, and so are all with only_clean, or all but `only` these of x.
     """
     need_pictures(images, backbone)
     store = Store.open(backbone, images, seed, cache_dir)
     parts = {name: part for name in ("x", "val_x", "test_x") if (part := getattr(images, name)) is not None}
+    asked = Asked(views, only_clean, None if only is None else only.numpy())
     sums = {name: digests(part) for name, part in parts.items()}
-    rows = store.ready(sums, views, only_clean)
+    rows = store.ready(sums, asked)
     if rows is None:
-        rows = added(store, parts, sums, backbone, views, only_clean=only_clean, progress=progress)
+        rows = added(store, parts, sums, backbone, asked, progress=progress)
     kinds = store.kinds(views, only_clean)
     bank = Bank(backbone.dim, torch.cat(list(rows.values())), kinds)
     numbers: dict[str, Any] = {}
@@ -93,15 +95,14 @@ def added(
     parts: Mapping[str, Tensor],
     sums: Mapping[str, Any],
     backbone: Features,
-    views: Views,
+    asked: Asked,
     *,
-    only_clean: bool,
     progress: bool,
 ) -> dict[str, Tensor]:
     """The rows of these images, when those that were missing have been made; one process at a time."""
     with store.alone():
         rows = {name: store.rows_of(digest) for name, digest in sums.items()}
-        missing = store.missing(rows, views, only_clean)
+        missing = store.missing(rows, asked)
         store.need_room(missing)
         with Meter(f"{backbone.name} looks at views", sum(len(m) for _, _, m in missing), not progress) as meter:
             look = backbone.frozen() if missing else None

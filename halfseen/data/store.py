@@ -67,9 +67,19 @@ class Views:
         return ["clean", *(f"weak-{i}" for i in range(self.weak)), *(f"strong-{i}" for i in range(self.strong))]
 
 
-def names_of(views: Views, part: str, only_clean: bool) -> list[str]:
-    """Of the views that are kept of a part of the data: test and validation images are seen clean only."""
-    return views.names() if part == "x" and not only_clean else ["clean"]
+@dataclass(frozen=True)
+class Asked:
+    """Which views of which images have to be there; test and validation images are seen clean only."""
+
+    views: Views
+    only_clean: bool = False
+    only: NDArray[Any] | None = None  # positions of the training images that have other views; none: all
+
+    def views_of(self, part: str) -> list[str]:
+        return self.views.names() if part == "x" and not self.only_clean else ["clean"]
+
+    def positions(self, view: str, count: int) -> NDArray[Any]:
+        return np.arange(count) if self.only is None or view == "clean" else self.only
 
 
 class ByImage(Draws):
@@ -137,7 +147,7 @@ class Store:
 
     # ---- which row is whose ---------------------------------------------------------------------------------------------
 
-    def ready(self, sums: Mapping[str, NDArray[np.void]], views: Views, only_clean: bool) -> dict[str, Tensor] | None:
+    def ready(self, sums: Mapping[str, NDArray[np.void]], asked: Asked) -> dict[str, Tensor] | None:
         """The rows of images whose views are all kept: nothing is written, so nobody waits for who adds others."""
         known = self.listed()
         at = {digest.tobytes(): i for i, digest in enumerate(known)}
@@ -147,12 +157,13 @@ class Store:
             if (found < 0).any():
                 return None
             rows[name] = torch.from_numpy(found)
-            for view in names_of(views, name, only_clean):
+            for view in asked.views_of(name):
+                needed = found[asked.positions(view, len(found))]
                 marks = self.place / f"{view}.done"
                 done = np.fromfile(marks, np.uint8) if marks.is_file() else np.zeros(0, np.uint8)
                 file = self.place / f"{view}.rows"
                 there = min(len(done), file.stat().st_size // (2 * self.dim)) if file.is_file() else 0
-                if found.max() >= there or not done[found].all():
+                if len(needed) and (needed.max() >= there or not done[needed].all()):
                     return None
         return rows
 
@@ -201,15 +212,15 @@ class Store:
         done = np.memmap(marks, np.uint8, mode, shape=(total,))
         return rows, done
 
-    def missing(
-        self, rows: Mapping[str, Tensor], views: Views, only_clean: bool
-    ) -> list[tuple[str, str, NDArray[Any]]]:
+    def missing(self, rows: Mapping[str, Tensor], asked: Asked) -> list[tuple[str, str, NDArray[Any]]]:
         """(part, view, positions in the part) of what has still to be looked at."""
         found = []
         for name, at in rows.items():
-            for view in names_of(views, name, only_clean):
+            for view in asked.views_of(name):
                 done = self.mapped(view, write=True)[1]
-                first = np.unique(at.numpy(), return_index=True)[1]  # a picture that is there twice is seen once
+                places = asked.positions(view, len(at))
+                # a picture that is there twice is seen once
+                first = places[np.unique(at.numpy()[places], return_index=True)[1]]
                 left = first[done[at.numpy()[first]] == 0]
                 if len(left):
                     found.append((name, view, np.sort(left)))

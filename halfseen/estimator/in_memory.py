@@ -15,13 +15,13 @@ from halfseen.data import ImageSet, Split, choose_split
 from halfseen.data.sets import tensor_of
 from halfseen.draws import Draws
 from halfseen.machine.device import pick_device
-from halfseen.method import Method, View
+from halfseen.method import View
 from halfseen.model import load_model
 from halfseen.model.blueprint import Blueprint
 from halfseen.model.build import views
 from halfseen.model.facts import Facts
 from halfseen.run.folder import Folder
-from halfseen.run.session import Session
+from halfseen.run.session import Session, Wants
 from halfseen.settings import Settings
 from halfseen.training.trainer import Trainer
 
@@ -106,7 +106,7 @@ def without_folder(images: ImageSet, settings: Settings) -> Trained:
     return Trained(about, session.facts, weights, trainer.total_steps, trainer.best.get("accuracy"))
 
 
-def rows_as_given(images: ImageSet, method: type[Method[Any]], s: Settings) -> Split:
+def rows_as_given(images: ImageSet, method: Wants, s: Settings) -> Split:
     """The labelled rows serve as unlabelled ones too, without their labels, where there are no others."""
     alone = bool((images.y >= 0).all())
     return choose_split(

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,14 @@ from halfseen.method import View
 from halfseen.model.blueprint import Blueprint
 from halfseen.model.build import views
 from halfseen.model.facts import Facts
-from halfseen.model.pixels import OnPixels, on_pixels
+from halfseen.model.pixels import BACKBONE, HEAD, OnPixels, on_pixels
+from halfseen.overrides import tuples, with_settings
+from halfseen.probes import PROBES
 from halfseen.training.judge import logits_of
 
 FORMAT = 1
 WHITENING_PREFIX = "whitening."  # what its tensors are called beside the weights
+BACKBONE_FOLDER = "backbone"  # beside the weights: files that its network is made from
 
 
 class Model:
@@ -80,10 +84,15 @@ class Model:
 
 
 def save_model(folder: Path, net: nn.Module, about: dict[str, Any], facts: Facts) -> None:
-    """Write `model.safetensors` and `model.json` into the folder."""
+    """Write `model.safetensors` and `model.json` into the folder, and beside them what a backbone is made from."""
     from safetensors.torch import save as to_bytes
 
     weights = {k: v.detach().cpu().contiguous().clone() for k, v in net.state_dict().items()}
+    if isinstance(net, OnPixels) and about["backbone"]["held"]:
+        for name, payload in net.backbone.kept.items():
+            write_bytes(folder / BACKBONE_FOLDER / name, payload)
+    elif isinstance(net, OnPixels):
+        weights = {k: v for k, v in weights.items() if not k.startswith(BACKBONE)}
     if facts.whitening is not None:
         weights |= {WHITENING_PREFIX + k: v for k, v in facts.whitening.tensors().items()}
     write_bytes(folder / "model.safetensors", to_bytes(weights))
@@ -107,19 +116,48 @@ def load_run(path: Path, place: torch.device) -> Model:
         if facts.zca:
             stored = {k: weights.pop(WHITENING_PREFIX + k) for k in ("mean", "matrix")}
             facts = replace(facts, whitening=Whitening.of(stored, math.prod(facts.shape)))
-        own_file = folder.parent / "method.py"
-        blueprint = Blueprint.from_json(about, str(own_file))
-        of_net = read_facts(about["head_facts"]) if "backbone" in about else facts
-        method = blueprint.build(of_net, place, Draws.seeded(0, place))
-        net = method.predictors()[about["predictor"]]
-        if "backbone" in about:
-            net = on_pixels(rebuild(about["backbone"]), net, of_net)
-        net.load_state_dict(weights)
-        if isinstance(net, OnPixels):
-            net.backbone = net.backbone.frozen()
+        held = folder / BACKBONE_FOLDER
+        kept = {file.name: file.read_bytes() for file in sorted(held.iterdir())} if held.is_dir() else {}
+        net = network(about, facts, weights, kept, place, str(folder.parent / "method.py"))
     except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, SafetensorError) as e:
         raise UserError(f"the model in {folder} is damaged or of another version ({e}); export the run again") from e
     return Model(net, facts, about, place)
+
+
+def network(
+    about: Mapping[str, Any],
+    facts: Facts,
+    weights: Mapping[str, Tensor],
+    kept: Mapping[str, bytes],
+    place: torch.device,
+    own_file: str | None = None,
+) -> nn.Module:
+    """What was saved, with its weights, ready to be asked. kept: the files of its backbone; own_file: of its method."""
+    if "backbone" not in about:
+        net = alone(about, facts, weights, place, own_file)
+        net.load_state_dict(weights)
+        return net
+    of_head = read_facts(about["head_facts"])
+    below = rebuild(about["backbone"], kept)
+    if not about["backbone"].get("held", True):
+        weights = {**weights, **{BACKBONE + k: v for k, v in below.state_dict().items()}}
+    top = {k.removeprefix(HEAD): v for k, v in weights.items() if k.startswith(HEAD)}
+    whole = on_pixels(below, alone(about, of_head, top, place, own_file), of_head, place)
+    whole.load_state_dict(weights)
+    whole.backbone = whole.backbone.frozen()
+    return whole
+
+
+def alone(
+    about: Mapping[str, Any], facts: Facts, weights: Mapping[str, Tensor], place: torch.device, own_file: str | None
+) -> nn.Module:
+    """The network of a method, freshly made; of a probe, with its weights, whose shapes say what it is."""
+    if about["method"] in PROBES:
+        kind = PROBES[about["method"]]
+        cfg = with_settings(kind.config(), tuples(about["method_settings"]), "method")
+        return kind.head(cfg, weights).to(place)
+    method = Blueprint.from_json(dict(about), own_file).build(facts, place, Draws.seeded(0, place))
+    return method.predictors()[about["predictor"]]
 
 
 def read_facts(stored: Any) -> Facts:

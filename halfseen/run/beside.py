@@ -28,9 +28,9 @@ def beside(rows: ImageSet, split: Split, parts: Mapping[str, tuple[Tensor, Tenso
         asked["unlabelled"] = (hidden, rows.y[hidden])
     labelled, features = bank.every_view(split.labelled).numpy(), bank.clean(pool).numpy()
     found: dict[str, Any] = {}
-    for name, fit in PROBES.items():
+    for name, kind in PROBES.items():
         began = time.monotonic()
-        fitted = fit(labelled, y, features, classes=rows.num_classes)
+        fitted = kind.fit(labelled, y, features, classes=rows.num_classes)
         scores = {
             part: float((fitted.predict_proba(bank.clean(numbers).numpy()).argmax(1) == truth.numpy()).mean())
             for part, (numbers, truth) in asked.items()

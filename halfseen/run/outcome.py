@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from halfseen.data import ImageSet, Split
 from halfseen.machine import distributed
@@ -14,6 +14,7 @@ from halfseen.model.model import save_model
 from halfseen.run.beside import beside
 from halfseen.run.folder import Folder
 from halfseen.training import checkpoint, metrics
+from halfseen.training.judge import Judge
 from halfseen.training.trainer import Trainer
 
 
@@ -43,7 +44,8 @@ def conclude(
             scores = {p: judge.full(net, p, images.classes) for p in judge.parts}
             found["best"] = {"predictor": name, "step": trainer.best["step"], **scores}
             headline = {"which": "best on validation", **found["best"]}
-        outputs, unlabelled = probabilities(trainer, net, images, split)
+        hidden = judge.logits(net, images.x, split.unlabelled).softmax(1) if len(split.unlabelled) else None
+        outputs, unlabelled = probabilities(judge, net, hidden, images, split)
         if distributed.rank() == 0:
             whole, of_whole = finish(net)
             save_model(folder.path / "model", whole, {**about, "predictor": name}, of_whole)
@@ -52,16 +54,7 @@ def conclude(
         **found,
         "unlabelled": unlabelled,
         "probes": beside(images, split, judge.parts) if distributed.rank() == 0 else {},
-        "images": {"labelled": facts.labelled, "unlabelled": facts.unlabelled, "validation": len(split.val)},
-        "method": about["method"],
-        "net": about["net"],
-        "data": about["data"],
-        "seed": about["seed"],
-        "steps": trainer.total_steps,
-        "seconds": round(trainer.seconds, 2),
-        "passes": about["passes"],
-        "note": images.note,
-        "skipped": len(images.skipped),
+        **told(about, facts, split, images, trainer.seconds),
     }
     if distributed.rank() == 0:
         folder.write_arrays("outputs.npz", outputs)
@@ -70,19 +63,65 @@ def conclude(
     return result
 
 
+def conclude_fit(
+    head: nn.Module,
+    hidden: Tensor | None,
+    judge: Judge,
+    folder: Folder,
+    about: dict[str, Any],
+    facts: Facts,
+    images: ImageSet,
+    split: Split,
+    finish: Callable[[nn.Module], tuple[nn.Module, Facts]],
+    seconds: float,
+) -> dict[str, Any]:
+    """The same of a head that needed no training loop. hidden: its probabilities of the unlabelled images."""
+    name = about["predictor"]
+    scores = {part: judge.full(head, part, images.classes) for part in judge.parts}
+    outputs, unlabelled = probabilities(judge, head, hidden, images, split)
+    whole, of_whole = finish(head)
+    save_model(folder.path / "model", whole, about, of_whole)
+    result = {
+        "headline": {"which": "last", "predictor": name, "step": 0, **scores},
+        "last": {name: scores},
+        "best": None,
+        "unlabelled": unlabelled,
+        "probes": {},
+        **told(about, facts, split, images, seconds),
+    }
+    folder.write_arrays("outputs.npz", outputs)
+    folder.write("metrics.json", result)
+    return result
+
+
+def told(about: dict[str, Any], facts: Facts, split: Split, images: ImageSet, seconds: float) -> dict[str, Any]:
+    """What every result says of its run."""
+    return {
+        "images": {"labelled": facts.labelled, "unlabelled": facts.unlabelled, "validation": len(split.val)},
+        "method": about["method"],
+        "net": about["net"],
+        "data": about["data"],
+        "seed": about["seed"],
+        "steps": about["steps"],
+        "seconds": round(seconds, 2),
+        "passes": about["passes"],
+        "note": images.note,
+        "skipped": len(images.skipped),
+    }
+
+
 def probabilities(
-    trainer: Trainer, net: torch.nn.Module, images: ImageSet, split: Split
+    judge: Judge, net: nn.Module, p: Tensor | None, images: ImageSet, split: Split
 ) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-    """What the network says of the test and the unlabelled images, and how right the latter is where that is known."""
+    """What the network says of the test and the unlabelled images (p), and how right the latter is where that is known."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    if "test" in trainer.judge.parts:
-        x, y = trainer.judge.parts["test"]
-        arrays["test"] = trainer.judge.logits(net, x).softmax(1).numpy().astype(np.float32)
+    if "test" in judge.parts:
+        x, y = judge.parts["test"]
+        arrays["test"] = judge.logits(net, x).softmax(1).numpy().astype(np.float32)
         arrays["test_y"] = y.numpy()
-    ids = split.unlabelled
-    if len(ids) == 0:
+    if p is None:
         return arrays, {}
-    p = trainer.judge.logits(net, images.x, ids).softmax(1)
+    ids = split.unlabelled
     arrays["unlabelled"], arrays["unlabelled_ids"] = p.numpy().astype(np.float16), ids.numpy()
     truth = images.y[ids]
     known = (truth >= 0) & ~torch.isin(ids, split.labelled)  # some methods use the labelled images unlabelled too

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from halfseen.errors import Stopped, UserError, quoted
 from halfseen.machine import distributed
 from halfseen.machine.device import keep_large_blocks, pick_device
 from halfseen.machine.progress import Display
-from halfseen.method import Method, Plan
+from halfseen.method import Plan
 from halfseen.model.blueprint import Blueprint
 from halfseen.model.build import reference_rows, views
 from halfseen.model.facts import Facts
@@ -39,7 +39,17 @@ from halfseen.training.trainer import Pace, Trainer, Watcher
 NEW = Path("runs")  # as `out`: a new folder under it, named after the data, the method and the hour
 SHOWN = 3  # of the files left out, in the announcement
 
-SplitRule = Callable[[ImageSet, type[Method[Any]], Settings], Split]
+
+class Wants(Protocol):
+    """What a method asks of the split."""
+
+    @property
+    def labelled_in_unlabelled(self) -> bool: ...
+    @property
+    def needs_unlabelled(self) -> bool: ...
+
+
+SplitRule = Callable[[ImageSet, Wants, Settings], Split]
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Result:
     metrics: dict[str, Any] = field(repr=False)
 
 
-def draw_split(images: ImageSet, method: type[Method[Any]], s: Settings) -> Split:
+def draw_split(images: ImageSet, method: Wants, s: Settings) -> Split:
     """Which labels are seen, as the settings say it."""
     return choose_split(
         images.y,
@@ -83,8 +93,12 @@ class Session:
         go_on: str | None = None,
         split: SplitRule = draw_split,
         watchers: Sequence[Callable[[Trainer], Watcher]] = (),
+        cache: Path | None = None,
     ) -> None:
-        """out: the folder to make, NEW, or None for a run that leaves no file. began: of the run that goes on."""
+        """out: the folder to make, NEW, or None for a run that leaves no file. began: of the run that goes on.
+
+        cache: where the rows of a backbone are kept, if not in the usual place.
+        """
         self.display = Display(settings.quiet or distributed.outside_rank() > 0)
         settings, why = settled(data, settings)
         if why:
@@ -101,7 +115,8 @@ class Session:
         blueprint = Blueprint.from_settings(settings)
         self.method = blueprint.entry.method
         self.images = open_images(data, settings)  # pixels, or vectors
-        self.rows, self.backbone = started(self.images, settings)  # what trains: the same, or numbers of its images
+        # what trains: the same, or numbers of its images
+        self.rows, self.backbone = started(self.images, settings, cache=cache)
         self.from_python = not isinstance(data, str | Path)
         self.data_name = self.images.name if self.from_python else str(data)
         self.blueprint = blueprint.fitted(self.rows.shape, self.rows.bank is not None)
@@ -198,7 +213,7 @@ class Session:
         """A trained network as it leaves the run, and what it must be given: of pixels, where it had a backbone below it."""
         if self.backbone is None:
             return net, self.facts
-        return on_pixels(self.backbone, net, self.facts), facts_of_pixels(self.facts, self.images)
+        return on_pixels(self.backbone, net, self.facts, self.device), facts_of_pixels(self.facts, self.images)
 
     def train(self) -> Trainer:
         """From the beginning, or from the last checkpoint, to the last step."""
@@ -235,7 +250,9 @@ class Session:
         trainer = self.trainer(steps, self.folder)
         if self.folder is not None and distributed.rank() == 0:
             try:
-                describe(self.folder, self.beginning(steps), self.split, self.facts, self.blueprint.entry, self.device)
+                describe(
+                    self.folder, self.beginning(steps), self.split, self.facts, self.blueprint.entry.source, self.device
+                )
             except BaseException:
                 self.folder.abandon()
                 raise
@@ -277,7 +294,7 @@ class Session:
         """The backbone, and what the head was trained under."""
         if self.backbone is None:
             return {}
-        about = {"name": self.backbone.name, "key": self.backbone.key}
+        about = {"name": self.backbone.name, "key": self.backbone.key, "held": not self.settings.slim}
         return {"backbone": about, "head_facts": self.facts.as_json()}
 
     def announce(self, trainer: Trainer) -> None:

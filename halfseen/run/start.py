@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from halfseen import methods
 from halfseen.backbones import best_installed, load_backbone
 from halfseen.backbones.backbone import Backbone
@@ -14,6 +16,7 @@ from halfseen.data.peek import middle
 from halfseen.data.sources import NAMES
 from halfseen.data.store import Views
 from halfseen.errors import UserError
+from halfseen.probes import PROBES
 from halfseen.settings import Settings
 
 SMALL_SIDE = 40  # pixels up to which a picture is no photograph: a network from scratch is at home there
@@ -25,6 +28,13 @@ HEADS = ("auto", "linear", "mlp")  # networks that features can be put into
 
 def settled(data: Any, s: Settings) -> tuple[Settings, str]:
     """The same settings with a name in place of the backbone `auto`, with its size, and why, in one sentence."""
+    found, why = named(data, s)
+    if s.slim and found.backbone == "none":
+        raise UserError("--slim leaves the backbone out of the model, and this run has none: leave it out, or name one")
+    return found, why
+
+
+def named(data: Any, s: Settings) -> tuple[Settings, str]:
     if s.backbone == "none":
         return s, ""
     if s.backbone != "auto":
@@ -42,6 +52,8 @@ def settled(data: Any, s: Settings) -> tuple[Settings, str]:
 
 def usual(s: Settings) -> Settings:
     """What is usual on a bank, where nothing else was asked for: its length, its batches, aligned targets."""
+    if s.method in PROBES:
+        return s
     if (s.steps, s.epochs, s.passes, s.minutes) == (None,) * 4:
         s = replace(s, steps=STEPS)
     align = hasattr(methods.load(s.method).config(), "align") and not any(
@@ -75,10 +87,15 @@ def sized(data: Any, s: Settings) -> Settings:
     return replace(s, size=min(side, ENLARGED) if small else side)
 
 
-def started(images: ImageSet, s: Settings) -> tuple[ImageSet, Backbone | None]:
-    """What trains in place of the pixels, and the backbone that it comes from."""
+def started(
+    images: ImageSet, s: Settings, *, only: Tensor | None = None, cache: Path | None = None
+) -> tuple[ImageSet, Backbone | None]:
+    """What trains in place of the pixels, and the backbone that it comes from.
+
+    only: the images of which it looks at more than the clean view; none: all. cache: in place of the usual one.
+    """
     if s.backbone in ("none", "auto"):  # auto: settings that nobody settled, of pieces put together by hand
         return images, None
     backbone = load_backbone(s.backbone)
     views = Views(s.weak_views, s.strong_views)
-    return banked(images, backbone, views, progress=not s.quiet), backbone
+    return banked(images, backbone, views, progress=not s.quiet, only=only, cache_dir=cache), backbone
