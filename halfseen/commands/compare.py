@@ -34,7 +34,7 @@ from halfseen.probes import PROBES
 from halfseen.recipes import BASELINE, Row
 from halfseen.recipes.quoted import Quoted
 from halfseen.run.start import settled
-from halfseen.settings import MAY_CHANGE, Settings
+from halfseen.settings import AUTO, MAY_CHANGE, Settings
 
 OUTER_COMMA = re.compile(r",(?![^(\[]*[)\]])")  # a list in brackets is one value: shares=[0.3,0.7]
 LOCAL = Where()
@@ -127,7 +127,8 @@ def job(data: str, row: Row, labels: int | None, seed: int, common: Settings, ou
     shared = pairs((*common.overrides, *row.changes.get("overrides", ())))
     chosen = below(shared, "method") | pairs(part for part in OUTER_COMMA.split(own) if part)
     probe = PROBES.get(name)
-    with_settings((probe or methods.load(name)).config(), chosen, name)  # a wrong key shows before anything runs
+    if name != AUTO:
+        with_settings((probe or methods.load(name)).config(), chosen, name)  # a wrong key shows before anything runs
     overrides = [f"net.{k}={v}" for k, v in below(shared, "net").items() if probe is None]
     overrides += [f"method.{k}={v}" for k, v in chosen.items()]
     threads = common.threads or max(1, (os.cpu_count() or 1) // parallel)
@@ -144,7 +145,7 @@ def agree(jobs: Sequence[Job]) -> None:
         if not (j.folder / "config.json").is_file():
             continue
         config = json.loads((j.folder / "config.json").read_text())
-        began = Settings.from_json(config["settings"])
+        began = Settings.from_json((config.get("choice") or {}).get("asked") or config["settings"])
         differ = [
             f.name
             for f in dataclasses.fields(Settings)

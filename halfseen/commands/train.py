@@ -11,12 +11,13 @@ from halfseen.machine.progress import Display
 from halfseen.overrides import check
 from halfseen.probes import PROBES
 from halfseen.run.beginning import need_data, need_same, open_images
+from halfseen.run.choose import choose
 from halfseen.run.fit import Fit
 from halfseen.run.folder import Folder
 from halfseen.run.outcome import headline_of
 from halfseen.run.resume import resumed
 from halfseen.run.session import NEW, Result, Session
-from halfseen.settings import Settings, settings_of
+from halfseen.settings import AUTO, Settings, settings_of
 
 
 def train(data: Any = None, *, out: Path | str | None = None, resume: bool = False, **settings: Any) -> Result:
@@ -52,13 +53,15 @@ def run(data: Any, settings: Settings, out: Path | None, resume: bool, go_on: st
             return finished(began, data, settings)
     elif out is not None:
         Folder.vacant(out)  # refuses what could not become the run's folder, before the data are read
-    place = NEW if out is None else out
+    place, choice = NEW if out is None else out, None
+    if settings.method == AUTO:
+        settings, choice = choose(data, settings)
     made: Session | Fit
     if settings.method in PROBES:
-        made = Fit(data, settings)
+        made = Fit(data, settings, choice=choice)
         result = made.run(place, began)
     else:
-        made = Session(data, settings, place, began, go_on=go_on)
+        made = Session(data, settings, place, began, go_on=go_on, choice=choice)
         result = made.run()
     if settings.report and distributed.rank() == 0:
         write_page(Folder(result.folder), made.images, made.display)

@@ -4,7 +4,7 @@ Its pieces are put together in the order in which mistakes are cheapest to find.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -94,11 +94,13 @@ class Session:
         split: SplitRule = draw_split,
         watchers: Sequence[Callable[[Trainer], Watcher]] = (),
         cache: Path | None = None,
+        choice: Mapping[str, Any] | None = None,
     ) -> None:
         """out: the folder to make, NEW, or None for a run that leaves no file. began: of the run that goes on.
 
-        cache: where the rows of a backbone are kept, if not in the usual place.
+        cache: where the rows of a backbone are kept, if not in the usual place. choice: how `auto` came to the method.
         """
+        self.choice = choice
         self.display = Display(settings.quiet or distributed.outside_rank() > 0)
         settings, why = settled(data, settings)
         if why:
@@ -265,6 +267,7 @@ class Session:
             "data": self.data_name,
             "from_python": self.from_python,
             "settings": self.settings.as_json(),
+            "choice": self.choice,
             "steps": steps,
             "passes_per_step": self.passes,
             "net": made["net"],

@@ -17,7 +17,7 @@ from halfseen.data.sources import NAMES
 from halfseen.data.store import Views
 from halfseen.errors import UserError
 from halfseen.probes import PROBES
-from halfseen.settings import Settings
+from halfseen.settings import AUTO, Settings
 
 SMALL_SIDE = 40  # pixels up to which a picture is no photograph: a network from scratch is at home there
 ENLARGED = 96  # side that pictures up to SMALL_SIDE are brought to for a backbone
@@ -56,8 +56,10 @@ def usual(s: Settings) -> Settings:
         return s
     if (s.steps, s.epochs, s.passes, s.minutes) == (None,) * 4:
         s = replace(s, steps=STEPS)
-    align = hasattr(methods.load(s.method).config(), "align") and not any(
-        text.partition("=")[0] == "method.align" for text in s.overrides
+    align = (
+        s.method != AUTO
+        and hasattr(methods.load(s.method).config(), "align")
+        and not any(text.partition("=")[0] == "method.align" for text in s.overrides)
     )
     return replace(
         s,
