@@ -99,16 +99,15 @@ def save_model(folder: Path, net: nn.Module, about: dict[str, Any], facts: Facts
     write_json(folder / "model.json", {"format": FORMAT, **about, "facts": facts.as_json()})
 
 
-def load_run(path: Path, place: torch.device) -> Model:
-    """The model of a run folder, or of its `model/` folder."""
+Parts = tuple[dict[str, Any], Facts, dict[str, Tensor], dict[str, bytes]]
+
+
+def read_model(path: Path) -> Parts:
+    """What was saved in a run folder, or in its `model/` folder: about it, its facts, its weights, its backbone's files."""
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
-    folder = path / "model" if (path / "model").is_dir() else path
-    if not (folder / "model.json").is_file():
-        begun = (path / "config.json").is_file()
-        hint = "the run has not finished; go on with --resume" if begun else "name a run folder or an .onnx file"
-        raise UserError(f"{path} holds no model: {hint}")
+    folder = folder_of(path)
     try:
         about = json.loads((folder / "model.json").read_text())
         facts = read_facts(about["facts"])
@@ -118,9 +117,35 @@ def load_run(path: Path, place: torch.device) -> Model:
             facts = replace(facts, whitening=Whitening.of(stored, math.prod(facts.shape)))
         held = folder / BACKBONE_FOLDER
         kept = {file.name: file.read_bytes() for file in sorted(held.iterdir())} if held.is_dir() else {}
+    except (*DAMAGED, SafetensorError) as e:
+        raise damaged(folder, e) from e
+    return about, facts, weights, kept
+
+
+DAMAGED = (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError)
+
+
+def damaged(folder: Path, error: Exception) -> UserError:
+    return UserError(f"the model in {folder} is damaged or of another version ({error}); export the run again")
+
+
+def folder_of(path: Path) -> Path:
+    folder = path / "model" if (path / "model").is_dir() else path
+    if not (folder / "model.json").is_file():
+        begun = (path / "config.json").is_file()
+        hint = "the run has not finished; go on with --resume" if begun else "name a run folder or an .onnx file"
+        raise UserError(f"{path} holds no model: {hint}")
+    return folder
+
+
+def load_run(path: Path, place: torch.device) -> Model:
+    """The model of a run folder, or of its `model/` folder."""
+    about, facts, weights, kept = read_model(path)
+    folder = folder_of(path)
+    try:
         net = network(about, facts, weights, kept, place, str(folder.parent / "method.py"))
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, SafetensorError) as e:
-        raise UserError(f"the model in {folder} is damaged or of another version ({e}); export the run again") from e
+    except DAMAGED as e:
+        raise damaged(folder, e) from e
     return Model(net, facts, about, place)
 
 

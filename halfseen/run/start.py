@@ -1,6 +1,7 @@
 """What a run starts from: a pretrained backbone, whose features of every image are kept in a bank, or nothing."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,10 +82,24 @@ def sized(data: Any, s: Settings) -> Settings:
         )
     if s.size is not None:
         return s
-    side = load_backbone(s.backbone).side
-    found = middle(Path(os.path.expanduser(data))) if is_folder(data) else None
-    small = not is_folder(data) or (found is not None and found[0] <= SMALL_SIDE)
-    return replace(s, size=min(side, ENLARGED) if small else side)
+    side, own = load_backbone(s.backbone).side, side_of(data)
+    if own is not None and own <= SMALL_SIDE:
+        return replace(s, size=min(side, ENLARGED))
+    return replace(s, size=side if own is None or is_folder(data) else min(side, own))
+
+
+def side_of(data: Any) -> int | None:
+    """The longer side of pictures, the middle one of a folder's; small, of a set by name; None: nobody knows yet."""
+    if is_folder(data):
+        found = middle(Path(os.path.expanduser(data)))
+        return None if found is None else found[0]
+    if isinstance(data, ImageSet):
+        return max(data.shape[1:], default=None)
+    x = data.get("x") if isinstance(data, Mapping) else data[0] if isinstance(data, tuple | list) else None
+    shape = tuple(getattr(x, "shape", ()))
+    if len(shape) == 4:
+        return int(max(shape[1:3] if shape[3] in (1, 3, 4) else shape[2:]))
+    return int(max(shape[1:])) if len(shape) == 3 else SMALL_SIDE
 
 
 def started(
