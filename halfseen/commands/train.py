@@ -12,10 +12,12 @@ from halfseen.overrides import check
 from halfseen.probes import PROBES
 from halfseen.run.beginning import need_data, need_same, open_images
 from halfseen.run.fit import Fit
-from halfseen.run.folder import Folder
+from halfseen.run.folder import Folder, fresh_place
 from halfseen.run.outcome import headline_of
 from halfseen.run.resume import resumed
 from halfseen.run.session import NEW, Result, Session
+from halfseen.run.start import settled
+from halfseen.run.tune import head_folder, head_settings, need_same_head, start_of
 from halfseen.settings import Settings, settings_of
 
 
@@ -54,7 +56,10 @@ def run(data: Any, settings: Settings, out: Path | None, resume: bool, go_on: st
         Folder.vacant(out)  # refuses what could not become the run's folder, before the data are read
     place = NEW if out is None else out
     made: Session | Fit
-    if settings.method in PROBES:
+    if settings.tune != "head":
+        made = tuning(data, settings, place, began)
+        result = made.run()
+    elif settings.method in PROBES:
         made = Fit(data, settings)
         result = made.run(place, began)
     else:
@@ -63,6 +68,20 @@ def run(data: Any, settings: Settings, out: Path | None, resume: bool, go_on: st
     if settings.report and distributed.rank() == 0:
         write_page(Folder(result.folder), made.images, made.display)
     return result
+
+
+def tuning(data: Any, settings: Settings, place: Path, began: Folder | None) -> Session:
+    """The second of two runs: what it starts from is trained first, unless it is there."""
+    settings, _ = settled(data, settings)
+    if place is NEW:
+        place = fresh_place(NEW, str(data) if isinstance(data, str | Path) else "arrays", settings.method)
+    head = head_folder(place)
+    if began is None:
+        asked = settled(data, head_settings(settings))[0]
+        if there := (head / "config.json").is_file():
+            need_same_head(head, asked)
+        run(data, asked, head, resume=there, go_on="the same command again")
+    return Session(data, settings, place, began, start=start_of(head))
 
 
 def finished(folder: Folder, data: Any, settings: Settings) -> Result:

@@ -53,6 +53,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
     backbone: a pretrained network that images start from: lite0, a folder or hub name of transformers, FILE.onnx,
         FILE.py:factory (none: from scratch). The method, or a probe (probe, graph, prototype), learns from its features.
         Images keep their size up to the backbone's own; those of up to 40 pixels are enlarged to 96.
+    tune: head, last or all: what of the backbone is trained on pixels after its head was (last and all take patience).
     memory: folder in which a backbone's features are kept from one fit to the next, as cross-validation wants them
         (None: they are gone after the fit).
     steps, epochs, minutes: length of training, one of them (none: 1,000 steps, 1,500 on a backbone). An epoch is the
@@ -89,6 +90,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         net: Any = "auto",
         *,
         backbone: str = "none",
+        tune: str = "head",
         memory: str | Path | None = None,
         steps: int | None = None,
         epochs: float | None = None,
@@ -112,6 +114,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         self.method = method
         self.net = net
         self.backbone = backbone
+        self.tune = tune
         self.memory = memory
         self.steps = steps
         self.epochs = epochs
@@ -225,6 +228,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         for name in TEXTS:
             if not isinstance(getattr(self, name), str):
                 raise UserError(f"{name} is given by its name, not as {getattr(self, name)!r}")
+        if self.tune not in ("head", "last", "all"):
+            raise UserError(f"tune is head, last or all, not {self.tune!r}")
         given = {name: getattr(self, name) for name in NUMBERS if getattr(self, name) is not None}
         if not any(name in given for name in ("steps", "epochs", "minutes")):
             given |= {"steps": DEFAULT_STEPS} if self.backbone == "none" else {}
@@ -233,6 +238,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
             method=self.method,
             net=self.net,
             backbone=self.backbone,
+            tune=self.tune,  # type: ignore[arg-type]  # checked above
             overrides=(*as_text("method", self.method_options), *as_text("net", self.net_options)),
             weak=self.weak,
             strong=self.strong,

@@ -20,12 +20,12 @@ from halfseen.machine.device import pick_device
 from halfseen.method import View
 from halfseen.model.build import views
 from halfseen.model.facts import Facts
-from halfseen.model.model import network, read_model
-from halfseen.model.pixels import OnPixels
+from halfseen.model.model import kept_of, network, read_model
 from halfseen.probes import PROBES
 from halfseen.run.fit import Fit
 from halfseen.run.folder import Folder
 from halfseen.run.session import Session, Wants
+from halfseen.run.tune import Start, head_settings
 from halfseen.settings import Settings
 from halfseen.training.trainer import Trainer
 
@@ -91,7 +91,7 @@ def train(images: ImageSet, settings: Settings, out: Path | None, cache: Path | 
         made = Fit(images, settings, split=rows_as_given, cache=cache)
         result = made.run(out)
     else:
-        made = Session(images, settings, out, split=rows_as_given, cache=cache)
+        made = Session(images, settings, out, split=rows_as_given, cache=cache, start=start(images, settings, cache))
         result = made.run()
     if settings.report:
         from halfseen.report.page import write_run_page
@@ -117,7 +117,8 @@ def without_folder(images: ImageSet, settings: Settings, cache: Path | None) -> 
         keepers.append(Keeper(trainer))
         return keepers[0]
 
-    session = Session(images, settings, None, split=rows_as_given, watchers=[keeper], cache=cache)
+    from_head = start(images, settings, cache)
+    session = Session(images, settings, None, split=rows_as_given, watchers=[keeper], cache=cache, start=from_head)
     trainer = session.train()
     predictors = trainer.method.predictors()
     name = trainer.best["predictor"] if trainer.best else next(iter(predictors))
@@ -129,8 +130,12 @@ def without_folder(images: ImageSet, settings: Settings, cache: Path | None) -> 
     return Trained(about, facts, arrays(whole), trainer.total_steps, trainer.best.get("accuracy"), kept_of(whole))
 
 
-def kept_of(net: nn.Module) -> dict[str, bytes]:
-    return dict(net.backbone.kept) if isinstance(net, OnPixels) else {}
+def start(images: ImageSet, settings: Settings, cache: Path | None) -> Start | None:
+    """What fine-tuning starts from: the same method, trained on a bank."""
+    if settings.tune == "head":
+        return None
+    session = Session(images, head_settings(settings), None, split=rows_as_given, cache=cache)
+    return Start(session.facts, session.train().method.state_dict())
 
 
 def rows_as_given(images: ImageSet, method: Wants, s: Settings) -> Split:

@@ -24,12 +24,16 @@ SMALL_SIDE = 40  # pixels up to which a picture is no photograph: a network from
 ENLARGED = 96  # side that pictures up to SMALL_SIDE are brought to for a backbone
 STEPS = 1500  # on a bank, where no length is given: seconds, and more brought nothing on tuning draws
 BATCH = (32, 128)  # rows on a bank
+TUNED_BATCH = (16, 48)  # of pixels, through a whole backbone
 HEADS = ("auto", "linear", "mlp")  # networks that features can be put into
 
 
 def settled(data: Any, s: Settings) -> tuple[Settings, str]:
     """The same settings with a name in place of the backbone `auto`, with its size, and why, in one sentence."""
     found, why = named(data, s)
+    if s.tune != "head" and (found.backbone == "none" or s.method in PROBES):
+        what = "a backbone" if found.backbone == "none" else "a method that trains on batches"
+        raise UserError(f"--tune {s.tune} needs {what}: name one, or leave --tune out")
     if s.slim and found.backbone == "none":
         raise UserError("--slim leaves the backbone out of the model, and this run has none: leave it out, or name one")
     return found, why
@@ -55,16 +59,17 @@ def usual(s: Settings) -> Settings:
     """What is usual on a bank, where nothing else was asked for: its length, its batches, aligned targets."""
     if s.method in PROBES:
         return s
-    if (s.steps, s.epochs, s.passes, s.minutes) == (None,) * 4:
+    tuned = s.tune != "head"  # on pixels: slow, so by the clock, and in small batches
+    if (s.steps, s.epochs, s.passes, s.minutes) == (None,) * 4 and not tuned:
         s = replace(s, steps=STEPS)
-    align = hasattr(methods.load(s.method).config(), "align") and not any(
-        text.partition("=")[0] == "method.align" for text in s.overrides
-    )
+    rows = TUNED_BATCH if tuned else BATCH
+    config, given = methods.load(s.method).config(), {text.partition("=")[0].strip() for text in s.overrides}
+    asked = ["method.align=true"] if hasattr(config, "align") and "method.align" not in given else []
     return replace(
         s,
-        batch=s.batch or BATCH[0],
-        unlabelled_batch=s.unlabelled_batch or BATCH[1],
-        overrides=("method.align=true", *s.overrides) if align else s.overrides,
+        batch=s.batch or rows[0],
+        unlabelled_batch=s.unlabelled_batch or rows[1],
+        overrides=(*asked, *s.overrides),
     )
 
 
@@ -112,5 +117,7 @@ def started(
     if s.backbone in ("none", "auto"):  # auto: settings that nobody settled, of pieces put together by hand
         return images, None
     backbone = load_backbone(s.backbone)
+    if s.tune != "head":
+        return images, backbone
     views = Views(s.weak_views, s.strong_views)
     return banked(images, backbone, views, progress=not s.quiet, only=only, cache_dir=cache), backbone
