@@ -36,6 +36,8 @@ class Settings:
     """Weak views of each image that the backbone looks at, once."""
     strong_views: int = 4
     """Strong views of each image that the backbone looks at, once."""
+    tune: Literal["head", "last", "all"] = "head"
+    """What of a backbone is trained after its head was: nothing, its last layer, or all, on pixels (a GPU, or patience)."""
     slim: bool = False
     """Leave the backbone out of the saved model, which then names it and its hash, and needs the same one to be there."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = ()
@@ -137,6 +139,8 @@ class Settings:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative; 0 chooses a fitting number of steps")
         if self.per_image and self.zca:
             raise UserError("--per-image and --zca both say how images are normalised; give one of them")
+        if self.tune != "head" and self.slim:
+            raise UserError(f"--slim names a backbone, and --tune {self.tune} makes another one of it; leave one out")
         if self.num_labels is not None and self.labels_per_class is not None:
             raise UserError("--num-labels and --labels-per-class both say how many labels to keep; give one of them")
 

@@ -8,7 +8,8 @@ The gain of a method over the probe (logistic regression on the same features, t
     together    (g/s^2 + d/e^2) / (1/s^2 + 1/e^2)
 
 The method with the largest gain is taken if that is above 0, else the probe. With few labels e is wide, and what is expected
-decides; with many the folds do. Without a backbone there are no seconds to spare for folds: it is FROM_SCRATCH.
+decides; with many the folds do. Where a run is not a matter of seconds (from scratch, or --tune)
+there are no folds: it is DEFAULT.
 """
 
 import time
@@ -35,7 +36,7 @@ from halfseen.run.start import settled, started, usual
 from halfseen.settings import Settings
 
 PROBE = "probe"
-FROM_SCRATCH = "fixmatch"
+DEFAULT = "fixmatch"
 FOLDS = 4
 FOLD_STEPS = 500  # of a method in a fold, a third of its length
 MANY = 400  # labels from which on two folds are enough
@@ -65,12 +66,14 @@ def choose(data: Any, asked: Settings) -> tuple[Settings, dict[str, Any]]:
     s, why = settled(data, asked)
     if why:
         display.say(why)
-    if s.backbone == "none":
-        return replace(s, method=FROM_SCRATCH), as_chosen(s, FROM_SCRATCH, "the default from scratch", [])
+    if s.backbone == "none" or s.tune != "head":
+        found = replace(s, method=DEFAULT)
+        chosen = as_chosen(s, DEFAULT, "the default where a run is long", [])
+        return (found if s.backbone == "none" else usual(found)), chosen
     if distributed.world() > 1:
         raise UserError("--method auto trains on folds in one process; name a method, or start it without torchrun")
     images = open_images(data, s)
-    split = draw_split(images, methods.load(FROM_SCRATCH).method, s)
+    split = draw_split(images, methods.load(DEFAULT).method, s)
     rows, _ = started(images, s)
     began = time.monotonic()
     found = candidates(images, rows, split, s)

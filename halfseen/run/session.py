@@ -24,6 +24,7 @@ from halfseen.model.blueprint import Blueprint
 from halfseen.model.build import reference_rows, views
 from halfseen.model.facts import Facts
 from halfseen.model.pixels import facts_of_pixels, on_pixels
+from halfseen.model.tuned import CLIP, Base, on_its_head
 from halfseen.run.beginning import describe, how_to_go_on, need_same, open_images, stored_whitening
 from halfseen.run.budget import SCRATCH_STEPS, length_of, passes_per_step
 from halfseen.run.folder import Folder, fresh_place
@@ -31,6 +32,7 @@ from halfseen.run.outcome import conclude, headline_of
 from halfseen.run.recorder import Everyone, Recorder, need_tensorboard
 from halfseen.run.resume import load_last
 from halfseen.run.start import settled, started
+from halfseen.run.tune import Start
 from halfseen.settings import Settings
 from halfseen.training.judge import Judge, scored_parts
 from halfseen.training.loader import Loader
@@ -94,11 +96,13 @@ class Session:
         split: SplitRule = draw_split,
         watchers: Sequence[Callable[[Trainer], Watcher]] = (),
         cache: Path | None = None,
+        start: Start | None = None,
         choice: Mapping[str, Any] | None = None,
     ) -> None:
         """out: the folder to make, NEW, or None for a run that leaves no file. began: of the run that goes on.
 
-        cache: where the rows of a backbone are kept, if not in the usual place. choice: how `auto` came to the method.
+        cache: where the rows of a backbone are kept, if not in the usual place. start: what fine-tuning starts from.
+        choice: how `auto` came to the method.
         """
         self.choice = choice
         self.display = Display(settings.quiet or distributed.outside_rank() > 0)
@@ -119,12 +123,15 @@ class Session:
         self.images = open_images(data, settings)  # pixels, or vectors
         # what trains: the same, or numbers of its images
         self.rows, self.backbone = started(self.images, settings, cache=cache)
+        self.start = start
         self.from_python = not isinstance(data, str | Path)
         self.data_name = self.images.name if self.from_python else str(data)
-        self.blueprint = blueprint.fitted(self.rows.shape, self.rows.bank is not None)
+        self.blueprint = blueprint.fitted(self.rows.shape, self.rows.bank is not None, start is not None)
         self.began = began
         self.split = self.same_split(began) if began else split(self.images, self.method, settings)
         self.facts = Facts.of(self.rows, self.split, settings.per_image, self.whitening() if settings.zca else None)
+        if start is not None:
+            self.facts = facts_of_pixels(self.facts, self.images)
         rows = self.method.batch
         self.batch = (settings.batch or rows[0], settings.unlabelled_batch or rows[1])
         for name, n in zip(("--batch", "--unlabelled-batch"), self.batch, strict=True):
@@ -180,7 +187,10 @@ class Session:
             compiled=s.compile,
             reference=reference_rows(self.rows, self.split),
             bank=self.rows.bank,
+            base=self.base(),
         )
+        if self.start is not None:
+            method.load_state_dict(on_its_head(method.state_dict(), self.start.state, method))
         torch.manual_seed(s.seed * 4099 + rank)  # dropout: processes hold different rows
         clean = views(self.facts, self.device, draws, bank=self.rows.bank)("none")
         loader = Loader(self.rows, self.split, self.device, rank, world)
@@ -195,8 +205,16 @@ class Session:
             pace=Pace(s.log_every, s.eval_every, s.save_every),
             watcher=Recorder(self.display, folder, s.tensorboard),
             folder=folder.path if folder else None,
+            clip=None if self.start is None else CLIP,
             bf16=s.precision == "bf16" or (s.precision == "auto" and self.device.type == "cuda"),
         )
+
+    def base(self) -> Base | None:
+        """What every network of a method is put on for fine-tuning."""
+        if self.start is None:
+            return None
+        assert self.backbone is not None
+        return Base(self.backbone, self.start.facts, self.settings.tune)
 
     def plan(self, steps: int) -> Plan:
         return Plan(steps, len(self.split.labelled), len(self.split.unlabelled), self.batch)
@@ -213,7 +231,7 @@ class Session:
 
     def finish(self, net: nn.Module) -> tuple[nn.Module, Facts]:
         """A trained network as it leaves the run, and what it must be given: of pixels, where it had a backbone below it."""
-        if self.backbone is None:
+        if self.backbone is None or self.start is not None:
             return net, self.facts
         return on_pixels(self.backbone, net, self.facts, self.device), facts_of_pixels(self.facts, self.images)
 
@@ -298,12 +316,16 @@ class Session:
         if self.backbone is None:
             return {}
         about = {"name": self.backbone.name, "key": self.backbone.key, "held": not self.settings.slim}
+        if self.start is not None:
+            return {"backbone": about, "head_facts": self.start.facts.as_json(), "tune": self.settings.tune}
         return {"backbone": about, "head_facts": self.facts.as_json()}
 
     def announce(self, trainer: Trainer) -> None:
         split, images, what = self.split, self.images, f"{self.settings.method} on {self.blueprint.net}"
         if self.backbone is not None:
             what += f" on {self.backbone.name} at {self.images.shape[1]} px"
+        if self.start is not None:
+            what += f", {'all of it' if self.settings.tune == 'all' else 'its last layer'} tuned"
         if self.folder is None:
             self.display.say(f"{what}, {trainer.total_steps} steps, without a run folder")
             return

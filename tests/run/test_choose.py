@@ -125,7 +125,7 @@ def test_compare_knows_its_own_run_again(toy: str, tmp_path: Path) -> None:
 def test_from_scratch_it_is_the_default(tmp_path: Path) -> None:
     made = halfseen.train("digits", num_labels=20, steps=2, out=tmp_path / "r", quiet=True, report=False)
     config = json.loads((made.folder / "config.json").read_text())
-    assert (config["settings"]["method"], config["choice"]["between"]) == (choose.FROM_SCRATCH, [])
+    assert (config["settings"]["method"], config["choice"]["between"]) == (choose.DEFAULT, [])
 
 
 def test_bad_input(photos: Path, toy: str) -> None:
