@@ -60,6 +60,7 @@ def conclude(
         "steps": trainer.total_steps,
         "seconds": round(trainer.seconds, 2),
         "passes": about["passes"],
+        "bytes_an_image": remembered(method, facts.samples),
         "note": images.note,
         "skipped": len(images.skipped),
     }
@@ -68,6 +69,12 @@ def conclude(
         folder.write("metrics.json", result)
     distributed.wait()
     return result
+
+
+def remembered(method: nn.Module, samples: int) -> int:
+    """Bytes that the method keeps of each image of the training set: its tensors with a row for each."""
+    rows = [*method.parameters(), *method.buffers()]  # each once, however many modules share it
+    return sum(t[0].numel() * t.element_size() for t in rows if t.ndim and len(t) == samples)
 
 
 def probabilities(

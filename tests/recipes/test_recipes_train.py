@@ -129,6 +129,8 @@ def faults_of(data: str, settings: Settings) -> list[str]:
         if isinstance(part, Method):
             part.weak, part.strong = watched(part.weak), watched(part.strong)
             part.labelled_view = watched(part.labelled_view)
+            if hasattr(part, "view"):  # of methods in rounds: the weak or the strong one, as a setting says
+                part.view = watched(part.view)
 
     found = []
     for index, stage in enumerate(trainer.stages):
