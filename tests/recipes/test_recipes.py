@@ -208,6 +208,16 @@ def test_the_stages_of_r2d2_last_as_many_epochs_as_the_papers(name: str, tmp_pat
         assert found == [300, 300 if title == "ablation=a" else 600, 50]
 
 
+@pytest.mark.parametrize("name", ["mnist-all", "digits-all"])
+def test_a_table_of_all_has_every_method_once_with_the_same_budget(name: str, tmp_path: Path) -> None:
+    recipe = RECIPES[name]
+    assert sorted(row.method.partition(":")[0] for row in recipe.rows) == methods.names()
+    table = settings_of(name, tmp_path)
+    shared = {(s.net, s.weak, s.strong, s.passes, s.val) for s in table.values()}
+    assert len(shared) == 1
+    assert len({row.seeds for row in recipe.rows}) == 1
+
+
 def test_lengths_shrink_and_nothing_else() -> None:
     assert shorter({"steps": 1000, "batch": 64, "epochs": None}, 0.0001) == {"steps": 1, "batch": 64, "epochs": None}
     assert shorter({"passes": 2e6}, 0.5) == {"passes": 1e6}

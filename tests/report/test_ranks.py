@@ -1,14 +1,20 @@
 """Ranks over blocks against scipy and published tables; the picture names every method and hides no bar."""
 
+import json
 import math
 import re
+import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from halfseen.errors import UserError
 from halfseen.report.ranks import alike, blocks_for, critical_difference, drawing, friedman, mean_ranks, ranks, sentence
+from scripts import critical_difference as script
+from scripts.critical_difference import best_of, blocks_of
 
 
 def table(n: int, k: int, seed: int = 0, step: float = 0.0) -> list[list[float]]:
@@ -81,3 +87,29 @@ def test_it_says_what_it_cannot_say() -> None:
     said = sentence([str(i) for i in range(30)], table(10, 30))
     assert f"to tell ranks 3 apart it needs {blocks_for(30, 3.0)} blocks" in said
     assert "needs" not in sentence(["a", "b", "c"], table(40, 3))
+
+
+def kept(data: str, rows: dict[str, list[float]]) -> dict[str, object]:
+    found = [
+        {"method": m, "labels": 20, "accuracies": a, "draws": list(range(len(a))), "mean": sum(a) / len(a)}
+        for m, a in rows.items()
+    ]
+    return {"data": data, "rows": found}
+
+
+def test_blocks_are_what_all_tables_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tables: a draw that a method lacks is no block, a method that a table lacks is not ranked."""
+    one = kept("mnist", {"a": [0.1, 0.2], "b": [0.3, 0.1], "c": [0.5, 0.6]})
+    two = kept("digits", {"b": [0.4, 0.5, 0.6], "a": [0.3, 0.7]})
+    assert blocks_of([one, two], "draw") == {"a": [0.1, 0.2, 0.3, 0.7], "b": [0.3, 0.1, 0.4, 0.5]}
+    assert blocks_of([one, two], "table") == {"a": pytest.approx([0.15, 0.5]), "b": pytest.approx([0.2, 0.5])}
+    assert list(best_of({"a": [0.1, 0.2], "b": [0.3, 0.4], "c": [0.2, 0.3]}, 2)) == ["b", "c"]
+    with pytest.raises(UserError, match="nothing to rank"):
+        blocks_of([kept("mnist", {"a": [0.1, 0.2]})], "draw")
+    files = [tmp_path / "one.json", tmp_path / "two.json"]
+    for file, table in zip(files, (one, two), strict=True):
+        file.write_text(json.dumps(table))
+    out = tmp_path / "ranks.svg"
+    monkeypatch.setattr(sys, "argv", ["critical_difference.py", *map(str, files), "--out", str(out)])
+    script.main()
+    assert "Mean ranks on mnist, digits, 4 draws" in out.read_text()
