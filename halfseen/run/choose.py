@@ -67,9 +67,9 @@ def choose(data: Any, asked: Settings) -> tuple[Settings, dict[str, Any]]:
     if why:
         display.say(why)
     if s.backbone == "none" or s.tune != "head":
-        found = replace(s, method=DEFAULT)
+        long = replace(s, method=DEFAULT)
         chosen = as_chosen(s, DEFAULT, "the default where a run is long", [])
-        return (found if s.backbone == "none" else usual(found)), chosen
+        return (long if s.backbone == "none" else usual(long)), chosen
     if distributed.world() > 1:
         raise UserError("--method auto trains on folds in one process; name a method, or start it without torchrun")
     images = open_images(data, s)
