@@ -43,6 +43,7 @@ MANY = 400  # labels from which on two folds are enough
 # the pool's images a class -> expected gain over the probe; between them by their logarithm, beyond them as at the end
 EXPECTED: dict[str, tuple[tuple[float, float], ...]] = {
     "fixmatch": ((20, -0.05), (1000, 0.09)),
+    "graph": ((20, -0.05), (1000, 0.06)),
 }
 SPREAD = 0.04  # s: of the gains about what is expected, between sets and draws
 
@@ -56,6 +57,7 @@ class Candidate:
     measured: float
     error: float
     gain: float
+    folds: tuple[int, int, int]  # n10, n01, L
 
 
 def choose(data: Any, asked: Settings) -> tuple[Settings, dict[str, Any]]:
@@ -102,12 +104,14 @@ def candidates(images: ImageSet, rows: ImageSet, split: Split, s: Settings) -> l
     y = images.y[split.labelled].numpy()
     parts = list(folds(y, 2 if len(y) >= MANY else FOLDS, 1, s.split_seed))
     if not parts:
-        return [Candidate(m, g := expected(m, split, images), 0.0, float("inf"), g) for m in EXPECTED]
-    probe = held_out(y, parts, probe_of(rows, split, y))
+        none = np.zeros(0, bool)
+        return [weighed(m, expected(m, split, images), none, none) for m in EXPECTED]
+    probe = held_out(y, parts, probe_of(PROBE, rows, split, y))
     found = []
     for method in EXPECTED:
-        with Meter(f"{method} on folds of the labels", len(parts), s.quiet) as meter:
-            right = held_out(y, parts, method_of(images, split, s, method, meter))
+        with Meter(f"{method} on folds of the labels", len(parts), s.quiet, what="folds") as meter:
+            say = probe_of(method, rows, split, y) if method in PROBES else method_of(method, images, split, s)
+            right = held_out(y, parts, say, meter)
         found.append(weighed(method, expected(method, split, images), right, probe))
     return found
 
@@ -115,9 +119,11 @@ def candidates(images: ImageSet, rows: ImageSet, split: Split, s: Settings) -> l
 def weighed(method: str, g: float, right: Array, probe: Array) -> Candidate:
     """right, probe: bool [L] of the labelled images that were held out."""
     n10, n01, L = int((right & ~probe).sum()), int((~right & probe).sum()), len(right)
+    if L == 0:  # no class had a label to spare
+        return Candidate(method, g, 0.0, 1.0, g, (0, 0, 0))
     d, e = (n10 - n01) / L, float(np.sqrt(n10 + n01 + 1) / L)
     gain = (g / SPREAD**2 + d / e**2) / (1 / SPREAD**2 + 1 / e**2)
-    return Candidate(method, g, d, e, gain)
+    return Candidate(method, g, d, e, gain, (n10, n01, L))
 
 
 def expected(method: str, split: Split, images: ImageSet) -> float:
@@ -126,45 +132,47 @@ def expected(method: str, split: Split, images: ImageSet) -> float:
     return float(np.interp(np.log10(per_class), np.log10([n for n, _ in points]), [g for _, g in points]))
 
 
-def held_out(y: Array, parts: list[tuple[Array, Array]], say: Callable[[Array, Array], Array]) -> Array:
+Say = Callable[[Array, Array], Array]  # (rows shown, rows held out) of the labelled images -> [n, K] of the latter
+
+
+def held_out(y: Array, parts: list[tuple[Array, Array]], say: Say, meter: Meter | None = None) -> Array:
     """bool: was each labelled image that was ever held out taken for its class then?"""
     right, asked = np.zeros(len(y), bool), np.zeros(len(y), bool)
     for shown, held in parts:
         right[held], asked[held] = say(shown, held).argmax(1) == y[held], True
+        if meter is not None:
+            meter.advance(1)
     return right[asked]
 
 
-def probe_of(rows: ImageSet, split: Split, y: Array) -> Callable[[Array, Array], Array]:
+def probe_of(name: str, rows: ImageSet, split: Split, y: Array) -> Say:
     bank = rows.bank
     assert isinstance(bank, Bank)
-    seen = bank.every_view(split.labelled).numpy()
-    pool = bank.clean(torch.unique(torch.cat([split.labelled, split.unlabelled]))).numpy()
+    seen = bank.every_view(rows.x[split.labelled, 0]).numpy()
+    pool = bank.clean(rows.x[torch.unique(torch.cat([split.labelled, split.unlabelled])), 0]).numpy()
 
     def say(shown: Array, held: Array) -> Array:
-        return PROBES[PROBE].fit(seen[shown], y[shown], pool, classes=rows.num_classes).predict_proba(seen[held, 0])
+        return PROBES[name].fit(seen[shown], y[shown], pool, classes=rows.num_classes).predict_proba(seen[held, 0])
 
     return say
 
 
-def method_of(
-    images: ImageSet, split: Split, s: Settings, method: str, meter: Meter
-) -> Callable[[Array, Array], Array]:
-    given = replace(usual(replace(s, method=method)), steps=FOLD_STEPS, epochs=None, passes=None, minutes=None)
+def method_of(name: str, images: ImageSet, split: Split, s: Settings) -> Say:
+    given = replace(usual(replace(s, method=name)), steps=FOLD_STEPS, epochs=None, passes=None, minutes=None)
 
     def say(shown: Array, held: Array) -> Array:
-        ids = split.labelled[torch.from_numpy(held)]
-        found = probabilities(images, given, ids)
-        meter.advance(1)
-        return found.numpy()
+        return probabilities(images, given, split.labelled[torch.from_numpy(held)]).numpy()
 
     return say
 
 
-def probabilities(images: ImageSet, s: Settings, ids: Tensor) -> Tensor:
-    """[n, K] of labelled images, from a run without a folder in which they hide their labels."""
+def probabilities(images: ImageSet, s: Settings, ids: Tensor, hide: bool = True) -> Tensor:
+    """[n, K] of these images, from a run without a folder; with `hide`, one in which they hide their labels."""
 
     def hidden(images: ImageSet, method: Wants, s: Settings) -> Split:
         split = draw_split(images, method, s)
+        if not hide:
+            return split
         kept = split.labelled[~torch.isin(split.labelled, ids)]
         return replace(split, labelled=kept, unlabelled=torch.unique(torch.cat([split.unlabelled, ids])))
 
