@@ -38,6 +38,33 @@ class Graph:
         return found
 
 
+@dataclass(frozen=True)
+class Ground:
+    """The graph before any label: made once, and spread over whenever labels come."""
+
+    scale: Scale
+    nodes: Array  # [M, d] scaled
+    W: Any  # [M, M], sparse
+    k: int
+    gamma: float
+
+    @classmethod
+    def of(cls, scale: Scale, nodes: Array, k: int = 20, gamma: float = 3.0) -> "Ground":
+        return cls(scale, nodes, affinity(nodes, k, gamma), k, gamma)
+
+    def fitted(self, place: Array, y: Array, classes: int, alpha: float = 0.95, masses: bool = True) -> Graph:
+        """With labels y of the nodes in these places."""
+        Y = np.zeros((len(self.nodes), classes), np.float32)
+        Y[place, y] = 1
+        share = Y.sum(0) / Y.sum()
+        F = np.maximum(spread(self.W, Y, alpha), 0)
+        if masses:
+            F *= len(F) * share / np.maximum(F.sum(0), TINY)
+        reached = F.sum(1, keepdims=True)
+        p = np.where(reached > TINY, F / np.maximum(reached, TINY), share)
+        return Graph(self.scale, self.nodes, p.astype(np.float32), self.k, self.gamma)
+
+
 def fit(
     labelled: Array,
     y: Array,
@@ -52,15 +79,7 @@ def fit(
     """gamma = 0: every edge weighs the same; without `masses` p is F, normalised. Of views the clean one is a node."""
     rows = rows_of(labelled, y, pool, classes, "unit")
     place, nodes = placed(rows.clean, rows.pool)
-    Y = np.zeros((len(nodes), rows.classes), np.float32)
-    Y[place, rows.y] = 1
-    share = Y.sum(0) / Y.sum()
-    F = np.maximum(spread(affinity(nodes, k, gamma), Y, alpha), 0)
-    if masses:
-        F *= len(F) * share / np.maximum(F.sum(0), TINY)
-    reached = F.sum(1, keepdims=True)
-    p = np.where(reached > TINY, F / np.maximum(reached, TINY), share)
-    return Graph(rows.scale, nodes, p.astype(np.float32), k, gamma)
+    return Ground.of(rows.scale, nodes, k, gamma).fitted(place, rows.y, rows.classes, alpha, masses)
 
 
 def placed(labelled: Array, pool: Array) -> tuple[Array, Array]:
