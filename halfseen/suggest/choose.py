@@ -46,16 +46,14 @@ def best(seen: Seen, num: int, seed: int = 0) -> Array:
     """What `auto` takes."""
     if seen.p is None:
         return chosen("typical", seen, num, seed)
-    unsure = ranks(1 - margins(seen.p))
-    if seen.committee is not None:
-        unsure = (unsure + ranks(divergence(seen.committee))) / 2
+    unsure = doubt(seen.p, seen.committee)
     return apart(seen.x, spread(seen.x, unsure, num, seen.labelled, seed), num, seen.labelled)
 
 
-def ranks(values: Array) -> Array:
-    """[N] 0 for the least to 1 for the greatest."""
-    found: Array = values.argsort(kind="stable").argsort(kind="stable") / max(1, len(values) - 1)
-    return found
+def doubt(p: Array, committee: Array | None) -> Array:
+    """[N] in 0..1: 1 - margin, and with several networks the mean of it and their disagreement, which is log M at most."""
+    found: Array = 1 - margins(p)
+    return found if committee is None else (found + divergence(committee) / np.log(len(committee))) / 2
 
 
 def suggestion(pool: Pool, i: int, strategy: str) -> Suggestion:

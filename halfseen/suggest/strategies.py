@@ -185,18 +185,18 @@ def disagreement(committee: Array) -> Array:
 
 
 def spread(x: Array, unsure: Array, num: int, labelled: Array, seed: int = 0) -> Array:
-    """Of the most unsure (`unsure` [N] is higher) one near each weighted centre, the most unsure first; then the rest of
-    them."""
+    """Of the most unsure (`unsure` [N] is higher) one near each weighted centre, the most unsure first; then the rest."""
     from sklearn.cluster import KMeans
 
     free = np.setdiff1d(np.arange(len(x)), labelled)
     widest = free[np.argsort(-unsure[free], kind="stable")]
     wider = widest[: WIDER * num]
+    # half as unsure as the last that would be taken without a spread, or more: else, it would bring in what is sure
+    wider = wider[unsure[wider] >= unsure[wider[:num][-1:]].sum() / 2]
     if len(wider) <= num:
         return widest
     rows = strongest(x)[wider]
-    weight = np.maximum(unsure[wider] - unsure[wider].min(), TINY)
-    made = KMeans(num, n_init=3, random_state=seed).fit(rows, sample_weight=weight)
+    made = KMeans(num, n_init=3, random_state=seed).fit(rows, sample_weight=np.maximum(unsure[wider], TINY))
     distance = made.transform(rows)
     picks = {int(wider[distance[:, c].argmin()]) for c in range(num)}
     first = [i for i in widest.tolist() if i in picks]
