@@ -31,6 +31,7 @@ from halfseen.overrides import pairs
 from halfseen.probes import PROBES
 from halfseen.probes.rows import Array, folds
 from halfseen.run.beginning import open_images
+from halfseen.run.beside import POOL
 from halfseen.run.session import Session, Wants, draw_split
 from halfseen.run.start import settled, started, usual
 from halfseen.settings import Settings
@@ -149,7 +150,7 @@ def probe_of(name: str, rows: ImageSet, split: Split, y: Array) -> Say:
     bank = rows.bank
     assert isinstance(bank, Bank)
     seen = bank.every_view(rows.x[split.labelled, 0]).numpy()
-    pool = bank.clean(rows.x[torch.unique(torch.cat([split.labelled, split.unlabelled])), 0]).numpy()
+    pool = bank.clean(rows.x[torch.unique(torch.cat([split.labelled, split.unlabelled]))[:POOL], 0]).numpy()
 
     def say(shown: Array, held: Array) -> Array:
         return PROBES[name].fit(seen[shown], y[shown], pool, classes=rows.num_classes).predict_proba(seen[held, 0])
