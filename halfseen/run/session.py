@@ -25,10 +25,11 @@ from halfseen.model.build import reference_rows, views
 from halfseen.model.facts import Facts
 from halfseen.model.pixels import facts_of_pixels, on_pixels
 from halfseen.model.tuned import CLIP, Base, on_its_head
+from halfseen.run.alarms import Alarms
 from halfseen.run.beginning import describe, how_to_go_on, need_same, open_images, stored_whitening
 from halfseen.run.budget import SCRATCH_STEPS, length_of, passes_per_step
 from halfseen.run.folder import Folder, fresh_place
-from halfseen.run.outcome import conclude, headline_of
+from halfseen.run.outcome import conclude, ending
 from halfseen.run.recorder import Everyone, Recorder, need_tensorboard
 from halfseen.run.resume import load_last
 from halfseen.run.start import settled, started
@@ -226,7 +227,8 @@ class Session:
         trainer = self.train()
         assert self.folder is not None
         metrics = conclude(trainer, self.folder, self.about(trainer), self.facts, self.rows, self.split, self.finish)
-        self.display.say(headline_of(metrics))
+        for line in ending(metrics):
+            self.display.say(line)
         return Result(self.folder.path, metrics)
 
     def finish(self, net: nn.Module) -> tuple[nn.Module, Facts]:
@@ -238,8 +240,8 @@ class Session:
     def train(self) -> Trainer:
         """From the beginning, or from the last checkpoint, to the last step."""
         trainer = self.resumed(self.began) if self.began else self.begun()
-        if self.watchers:
-            trainer.watcher = Everyone(trainer.watcher, *(make(trainer) for make in self.watchers))
+        alarms = Alarms(self.display, self.images.classes, trainer.total_steps)
+        trainer.watcher = Everyone(trainer.watcher, alarms, *(make(trainer) for make in self.watchers))
         self.announce(trainer)
         self.display.start(trainer.total, trainer.total_steps)
         try:
@@ -329,7 +331,8 @@ class Session:
         if self.folder is None:
             self.display.say(f"{what}, {trainer.total_steps} steps, without a run folder")
             return
-        seen = f"{len(split.labelled)} labelled, {len(split.unlabelled)} unlabelled, {len(split.val)} validation"
+        hidden = int((~torch.isin(split.unlabelled, split.labelled)).sum())
+        seen = f"{len(split.labelled)} labelled, {hidden} unlabelled, {len(split.val)} validation"
         start = f" from step {trainer.total}" if trainer.total else ""
         self.display.say(f"{self.data_name}: {seen} images of {images.num_classes} classes; {images.note}".rstrip("; "))
         self.display.say(f"{what}, {trainer.total_steps} steps{start}, in {self.folder.path}")
