@@ -19,10 +19,14 @@ Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 MAY_CHANGE = ("threads", "save_every", "quiet", "report", "tensorboard", "root", "slim")
 
 
+AUTO = "auto"
+
+
 @dataclass(frozen=True)
 class Settings:
-    method: str = "fixmatch"
-    """A name of `halfseen list`, also that of a probe, or a Python file with a Config and a Method."""
+    method: str = AUTO
+    """A name of `halfseen list`, also that of a probe, or a Python file with a Config and a Method; auto: fixmatch, or on a
+    backbone what fits the data best by trials on folds of the labels."""
     net: str = "auto"
     """A name of `halfseen list`, or FILE.py:factory; auto: small for pictures to 40 px, resnet18 above, mlp for vectors."""
     backbone: str = "auto"

@@ -97,10 +97,10 @@ def clock(seconds: float) -> str:
 
 
 class Meter:
-    """How far a count of images has come: a bar on a terminal, a line now and then elsewhere, nothing when it is short."""
+    """How far a count has come: a bar on a terminal, a line now and then elsewhere, nothing when it is short."""
 
-    def __init__(self, doing: str, total: int, quiet: bool = False) -> None:
-        self.doing, self.total, self.quiet, self.done = doing, total, quiet, 0
+    def __init__(self, doing: str, total: int, quiet: bool = False, what: str = "images") -> None:
+        self.doing, self.total, self.quiet, self.what, self.done = doing, total, quiet, what, 0
         self.console = stderr()
         self.bar: Progress | None = None
 
@@ -128,4 +128,4 @@ class Meter:
         else:
             self.next = now + PLAIN_EVERY
             left = (now - self.start) / max(1, self.done) * (self.total - self.done)
-            print(f"{self.doing}: {self.done:,} of {self.total:,} images, {clock(left)} left", file=sys.stderr)
+            print(f"{self.doing}: {self.done:,} of {self.total:,} {self.what}, {clock(left)} left", file=sys.stderr)

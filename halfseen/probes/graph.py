@@ -80,19 +80,37 @@ def head(cfg: Config, tensors: Mapping[str, Tensor]) -> nn.Module:
     return Near(tensors, cfg.k, cfg.gamma)
 
 
+@dataclass(frozen=True)
+class Ground:
+    """The graph before any label: made once, and spread over whenever labels come."""
+
+    scale: Scale
+    nodes: Array  # [M, d] scaled
+    W: Any  # [M, M], sparse
+    cfg: Config
+
+    @classmethod
+    def of(cls, scale: Scale, nodes: Array, cfg: Config = Config()) -> "Ground":
+        return cls(scale, nodes, affinity(nodes, cfg.k, cfg.gamma), cfg)
+
+    def fitted(self, place: Array, y: Array, classes: int) -> Graph:
+        """With labels y of the nodes in these places. Without `masses` p is F, normalised."""
+        Y = np.zeros((len(self.nodes), classes), np.float32)
+        Y[place, y] = 1
+        share = Y.sum(0) / Y.sum()
+        F = np.maximum(spread(self.W, Y, self.cfg.alpha), 0)
+        if self.cfg.masses:
+            F *= len(F) * share / np.maximum(F.sum(0), TINY)
+        reached = F.sum(1, keepdims=True)
+        p = np.where(reached > TINY, F / np.maximum(reached, TINY), share)
+        return Graph(self.scale, self.nodes, p.astype(np.float32), self.cfg.k, self.cfg.gamma)
+
+
 def fit(labelled: Array, y: Array, pool: Array, cfg: Config = Config(), classes: int | None = None) -> Graph:
-    """Without `masses` p is F, normalised. Of views the clean one is a node."""
+    """Of views the clean one is a node."""
     rows = rows_of(labelled, y, pool, classes, "unit")
     place, nodes = placed(rows.clean, rows.pool)
-    Y = np.zeros((len(nodes), rows.classes), np.float32)
-    Y[place, rows.y] = 1
-    share = Y.sum(0) / Y.sum()
-    F = np.maximum(spread(affinity(nodes, cfg.k, cfg.gamma), Y, cfg.alpha), 0)
-    if cfg.masses:
-        F *= len(F) * share / np.maximum(F.sum(0), TINY)
-    reached = F.sum(1, keepdims=True)
-    p = np.where(reached > TINY, F / np.maximum(reached, TINY), share)
-    return Graph(rows.scale, nodes, p.astype(np.float32), cfg.k, cfg.gamma)
+    return Ground.of(rows.scale, nodes, cfg).fitted(place, rows.y, rows.classes)
 
 
 def placed(labelled: Array, pool: Array) -> tuple[Array, Array]:

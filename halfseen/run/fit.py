@@ -5,6 +5,7 @@ views than the clean one of the labelled images only, so the backbone does too.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,16 @@ class Fit:
     """A probe's run, as Session is a method's. Final."""
 
     def __init__(
-        self, data: Any, settings: Settings, *, split: SplitRule = draw_split, cache: Path | None = None
+        self,
+        data: Any,
+        settings: Settings,
+        *,
+        split: SplitRule = draw_split,
+        cache: Path | None = None,
+        choice: Mapping[str, Any] | None = None,
     ) -> None:
-        """cache: where the rows of a backbone are kept, if not in the usual place."""
+        """cache: where the rows of a backbone are kept, if not in the usual place. choice: how `auto` came to the method."""
+        self.choice = choice
         self.display = Display(settings.quiet or distributed.outside_rank() > 0)
         self.settings, why = settled(data, settings)
         if why:
@@ -171,6 +179,7 @@ class Fit:
             "data": self.data_name,
             "from_python": self.from_python,
             "settings": self.settings.as_json(),
+            "choice": self.choice,
             "steps": 0,
             "passes_per_step": 0.0,
             "net": NET,

@@ -54,6 +54,7 @@ def conclude(
         **found,
         "unlabelled": unlabelled,
         "probes": beside(images, split, judge.parts) if distributed.rank() == 0 else {},
+        "bytes_an_image": remembered(method, facts.samples),
         **told(about, facts, split, images, trainer.seconds),
     }
     if distributed.rank() == 0:
@@ -108,6 +109,12 @@ def told(about: dict[str, Any], facts: Facts, split: Split, images: ImageSet, se
         "note": images.note,
         "skipped": len(images.skipped),
     }
+
+
+def remembered(method: nn.Module, samples: int) -> int:
+    """Bytes that the method keeps of each image of the training set: its tensors with a row for each."""
+    rows = [*method.parameters(), *method.buffers()]  # each once, however many modules share it
+    return sum(t[0].numel() * t.element_size() for t in rows if t.ndim and len(t) == samples)
 
 
 def probabilities(

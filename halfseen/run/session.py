@@ -4,7 +4,7 @@ Its pieces are put together in the order in which mistakes are cheapest to find.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,11 +97,14 @@ class Session:
         watchers: Sequence[Callable[[Trainer], Watcher]] = (),
         cache: Path | None = None,
         start: Start | None = None,
+        choice: Mapping[str, Any] | None = None,
     ) -> None:
         """out: the folder to make, NEW, or None for a run that leaves no file. began: of the run that goes on.
 
         cache: where the rows of a backbone are kept, if not in the usual place. start: what fine-tuning starts from.
+        choice: how `auto` came to the method.
         """
+        self.choice = choice
         self.display = Display(settings.quiet or distributed.outside_rank() > 0)
         settings, why = settled(data, settings)
         if why:
@@ -282,6 +285,7 @@ class Session:
             "data": self.data_name,
             "from_python": self.from_python,
             "settings": self.settings.as_json(),
+            "choice": self.choice,
             "steps": steps,
             "passes_per_step": self.passes,
             "net": made["net"],

@@ -18,7 +18,7 @@ from halfseen.data.sources import NAMES
 from halfseen.data.store import Views
 from halfseen.errors import UserError
 from halfseen.probes import PROBES
-from halfseen.settings import Settings
+from halfseen.settings import AUTO, Settings
 
 SMALL_SIDE = 40  # pixels up to which a picture is no photograph: a network from scratch is at home there
 ENLARGED = 96  # side that pictures up to SMALL_SIDE are brought to for a backbone
@@ -63,8 +63,9 @@ def usual(s: Settings) -> Settings:
     if (s.steps, s.epochs, s.passes, s.minutes) == (None,) * 4 and not tuned:
         s = replace(s, steps=STEPS)
     rows = TUNED_BATCH if tuned else BATCH
-    config, given = methods.load(s.method).config(), {text.partition("=")[0].strip() for text in s.overrides}
-    asked = ["method.align=true"] if hasattr(config, "align") and "method.align" not in given else []
+    given = {text.partition("=")[0].strip() for text in s.overrides}
+    aligns = s.method != AUTO and hasattr(methods.load(s.method).config(), "align")
+    asked = ["method.align=true"] if aligns and "method.align" not in given else []
     return replace(
         s,
         batch=s.batch or rows[0],

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from halfseen.machine import distributed
-from tests.contract.cases import ALIGNED, PICTURES, aligned, case
+from tests.contract.cases import PICTURES, aligned, case, is_aligned, slug, source
 from tests.toy import make_trainer
 
 
@@ -22,18 +22,19 @@ def main() -> None:
     rank, world = distributed.rank(), distributed.world()
     assert world == 2
     for name in sys.argv[2:]:
-        trainer = make_trainer(name, **case(name, steps=12), rank=rank, world=world)
+        trainer = make_trainer(source(name), **case(name, steps=12), rank=rank, world=world)
         trainer.run()
-        torch.save(trainer.method.state_dict(), folder / f"{name}-{rank}.pt")
-    for name in ALIGNED:
-        trainer = make_trainer(name, **aligned(name), rank=rank, world=world)
+        torch.save(trainer.method.state_dict(), folder / f"{slug(name)}-{rank}.pt")
+    for name in filter(is_aligned, sys.argv[2:]):
+        trainer = make_trainer(source(name), **aligned(name), rank=rank, world=world)
         trainer.run()
-        torch.save(trainer.method.state_dict(), folder / f"{name}-aligned-{rank}.pt")
-    trainer = make_trainer("fixmatch", **PICTURES, rank=rank, world=world)
-    trainer.run()
-    trainer.judge.watches = ["test"]
-    scores = trainer.judge.during(trainer.method)  # statistics measured by both at once
-    torch.save({**trainer.method.state_dict(), "scored": score_of(scores)}, folder / f"pictures-{rank}.pt")
+        torch.save(trainer.method.state_dict(), folder / f"{slug(name)}-aligned-{rank}.pt")
+    if "fixmatch" in sys.argv[2:]:
+        trainer = make_trainer("fixmatch", **PICTURES, rank=rank, world=world)
+        trainer.run()
+        trainer.judge.watches = ["test"]
+        scores = trainer.judge.during(trainer.method)  # statistics measured by both at once
+        torch.save({**trainer.method.state_dict(), "scored": score_of(scores)}, folder / f"pictures-{rank}.pt")
     distributed.wait()  # who leaves first would take the other's connection with it
     distributed.stop()
 
