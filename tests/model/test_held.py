@@ -10,6 +10,7 @@ import torch
 
 import halfseen
 from halfseen.backbones import load_backbone
+from halfseen.commands.export import export
 from halfseen.data import ImageSet, open_data
 from halfseen.errors import UserError
 from tests.backbones.graphs import write
@@ -102,3 +103,25 @@ def test_models_of_before_backbones_were_held_still_load(tmp_path: Path) -> None
     del about["backbone"]["held"]
     file.write_text(json.dumps(about))
     torch.testing.assert_close(halfseen.load(made).probabilities(images.x), model.probabilities(images.x))
+
+
+@pytest.mark.parametrize("gives", ["features", "both"])
+def test_a_graph_and_its_head_are_exported_as_one_graph(gives: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="pip install halfseen[onnx]")
+    images = pictures()
+    net = write(tmp_path / "net.onnx", ["n", 3, "h", "w"], gives=[gives, "maps"])
+    given = {"method": "probe", "labels_per_class": 3, "size": 32, "quiet": True, "report": False}
+    halfseen.train(images, out=tmp_path / "run", backbone=str(net), **given)
+    net.unlink()
+    export(tmp_path / "run", tmp_path / "m.onnx")
+    one, two = (halfseen.load(tmp_path / name).probabilities(images.x[:7]) for name in ("run", "m.onnx"))
+    torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-4)
+
+
+def test_a_graph_for_so_many_pictures_at_once_cannot_be_part_of_one(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="pip install halfseen[onnx]")
+    net = write(tmp_path / "net.onnx", [4, 3, "h", "w"])
+    given = {"method": "probe", "labels_per_class": 3, "size": 32, "quiet": True, "report": False}
+    halfseen.train(pictures(), out=tmp_path / "run", backbone=str(net), **given)
+    with pytest.raises(UserError, match="takes 4 pictures at a time, and a model takes any number"):
+        export(tmp_path / "run", tmp_path / "m.onnx")

@@ -110,11 +110,11 @@ def test_neighbours_of_many_rows_are_nearly_exact(monkeypatch: pytest.MonkeyPatc
     b = blobs(n=2000, d=200)
     x = scale_of(b.pool, "unit")(b.pool)
     exact, _ = neighbours.nearest(x, x, 10, themselves=True)
-    for name, value in (("EXACT", 1000), ("SAMPLE", 500), ("DIRECTIONS", 40), ("CELLS", 20), ("SHARE", 0.3)):
+    for name, value in (("EXACT", 1000), ("SAMPLE", 500), ("FEW", 40), ("MANY", 150), ("CELLS", 20), ("SHARE", 0.3)):
         monkeypatch.setattr(neighbours, name, value)
     found, cosines = neighbours.nearest(x, x, 10, themselves=True)
     assert not (found == np.arange(2000)[:, None]).any()
-    assert np.allclose(cosines, np.einsum("nd,nkd->nk", x, x[found]), atol=1e-5)
+    assert np.abs(cosines - np.einsum("nd,nkd->nk", x, x[found])).mean() < 0.1  # of the strongest directions
     shared = np.mean([len(set(a) & set(c)) / 10 for a, c in zip(exact, found, strict=True)])
     assert shared > 0.9
     new, _ = neighbours.nearest(x[:7], x, 3)  # other queries than the rows
