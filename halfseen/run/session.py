@@ -192,7 +192,7 @@ class Session:
         )
         if self.start is not None:
             method.load_state_dict(on_its_head(method.state_dict(), self.start.state, method))
-        torch.manual_seed(s.seed * 4099 + rank)  # dropout: processes hold different rows
+        torch.manual_seed(s.seed * 4099)  # dropout; the same in every process, which keeps the masks of its rows
         clean = views(self.facts, self.device, draws, bank=self.rows.bank)("none")
         loader = Loader(self.rows, self.split, self.device, rank, world)
         return Trainer(
@@ -252,6 +252,14 @@ class Session:
                 how = self.command or how_to_go_on(self.folder, self.from_python)
                 print(f"Stopped at step {stop.step} of {stop.steps}, all is saved. Go on with: {how}", flush=True)
             raise
+        except Exception as e:
+            if not distributed.is_lost(e):
+                raise
+            again = "--resume goes on from the last checkpoint, with any number" if self.folder else "start again"
+            raise UserError(
+                f"another process of this run has ended, so this one (rank {distributed.rank()}) ends too; see what that "
+                f"one said; {again}"
+            ) from e
         finally:
             self.display.stop()
         return trainer
