@@ -1,9 +1,11 @@
 """What a frozen backbone and a bank of views are worth with 4 labels a class: `python scripts/photographs.py SET`.
 
---rows all: every method that has no row of its own yet, as it is and, where it has a teacher, with targets aligned to uniform;
---labels N: so many a class. SETS: cifar10-2k, cifar10-10k, cifar100-10k, cifar10-tail, blood, letters. Every row on label draws 0 to 4 (--draws 0 5),
+SETS: cifar10-2k, cifar10-10k, cifar100-10k, cifar10-tail, blood, letters. Every row on label draws 0 to 4 (--draws 0 5),
 results/photographs.jsonl; what is in it is not made again. --tune: draws 100 to 102 with the settings of TUNE, scored by
 the hidden labels of the pool, results/photographs-tuning.jsonl; test images are looked at in the first case only.
+
+--rows all: every method that has no such row yet, as it is and, where it has a teacher, with targets aligned to uniform.
+--labels N: so many a class.
 """
 
 import argparse
