@@ -7,10 +7,14 @@ import pytest
 import torch
 
 import halfseen
+from halfseen import methods
 from halfseen.backbones import load_backbone
 from halfseen.backbones.joint import Joint
 from halfseen.backbones.lite0 import Lite
+from halfseen.data import open_data
 from halfseen.errors import UserError
+from halfseen.run.trial import those_that_run
+from halfseen.settings import Settings
 
 OWN = """
 import torch
@@ -109,3 +113,17 @@ def test_vpet_votes_with_both_and_the_model_is_whole(name: str, tmp_path: Path) 
     assert set(run.metrics["last"]) == {"net", "ensemble"}
     said = np.load(run.folder / "outputs.npz")["test"].argmax(1)
     assert list(halfseen.load(run.folder).predict(x[12:])) == [str(k) for k in said]
+
+
+def test_every_method_runs_on_a_bank(name: str) -> None:
+    """Its first steps, on the features of two backbones; the others are named with their reasons: 12 features are too few
+    to drop a twentieth of them, and a linear head has no features of its own to move."""
+    random = np.random.default_rng(0)
+    arrays = {"x": random.integers(0, 255, (60, 24, 24, 3)).astype(np.uint8), "y": np.arange(60) % 3}
+    images = open_data(arrays | {"test_x": arrays["x"][:6], "test_y": arrays["y"][:6]})
+    settings = Settings(backbone=name, size=32, threads=1, weak_views=1, strong_views=1)
+    found, why = those_that_run(images, methods.names(), settings, lambda _: None)
+    assert why.keys() == {"vadd", "sntg"}
+    assert "delta=0.05 of 12 features" in why["vadd"]
+    assert "take --net mlp" in why["sntg"]
+    assert found == [n for n in methods.names() if n not in why]
