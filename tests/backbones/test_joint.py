@@ -37,7 +37,8 @@ def two():
 
 
 @pytest.fixture
-def name(tmp_path: Path) -> str:
+def name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("HALFSEEN_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "own.py"
     file.write_text(OWN)
     return f"{file}:one+{file}:two"
