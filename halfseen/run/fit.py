@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from halfseen.backbones import holdable
 from halfseen.data.bank import Bank
 from halfseen.draws import Draws
 from halfseen.errors import UserError
@@ -143,7 +144,7 @@ class Fit:
             found["backbone"] = {
                 "name": self.backbone.name,
                 "key": self.backbone.key,
-                "held": not self.settings.slim,
+                "held": not self.settings.slim and holdable(self.backbone.name),
             }
             found["head_facts"] = self.facts.as_json()
         return found

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from halfseen.augment.whitening import LARGEST, Whitening
+from halfseen.backbones import holdable
 from halfseen.data import Split
 from halfseen.draws import Draws
 from halfseen.errors import Stopped, UserError, quoted
@@ -301,7 +302,11 @@ class Session:
         """The backbone, and what the head was trained under."""
         if self.backbone is None:
             return {}
-        about = {"name": self.backbone.name, "key": self.backbone.key, "held": not self.settings.slim}
+        about = {
+            "name": self.backbone.name,
+            "key": self.backbone.key,
+            "held": not self.settings.slim and holdable(self.backbone.name),
+        }
         if self.start is not None:
             return {"backbone": about, "head_facts": self.start.facts.as_json(), "tune": self.settings.tune}
         return {"backbone": about, "head_facts": self.facts.as_json()}

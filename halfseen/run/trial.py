@@ -24,11 +24,12 @@ def those_that_run(
 
     What hangs on all the images, such as too few labels of a class, is no method's fault and shows when they run.
     """
-    s, _ = settled(data, replace(s, quiet=True))
-    few = some_of(open_images(data, s))
+    s = replace(s, quiet=True)
+    few = some_of(open_images(data, settled(data, s)[0]))
     found, why = [], {}
     for name in names:
-        own = replace(s, method=name, num_labels=None, labels_per_class=LABELS, val="none", extra_val_per_class=0)
+        own, _ = settled(data, replace(s, method=name))  # for each: what is usual on a bank hangs on the method
+        own = replace(own, num_labels=None, labels_per_class=LABELS, val="none", extra_val_per_class=0)
         try:
             Session(few, replace(own, minutes=None, epochs=None, passes=None, steps=1, tensorboard=False), None)
         except UserError as e:
