@@ -46,7 +46,8 @@ Your own images: a folder with one subfolder per class and one named `unlabelled
 
 
 HELP_TRAIN = """\
-usage: halfseen train DATA [options]     DATA: a folder of images, an .npz file, a set, or hf:NAME
+usage: halfseen train DATA [options]
+Train a classifier. DATA is a folder of images, an .npz file, a named set, or hf:NAME.
 
 what      --method NAME            one of `halfseen list`, or FILE.py (default: fixmatch)
           --backbone NAME          lite0, none, ...: start from a pretrained network (default: auto)
@@ -447,7 +448,7 @@ def parse(command: str, args: list[str]) -> Any:
     """The command with its options; what tyro has to say about a mistake becomes a sentence."""
     markers = (tyro.conf.OmitArgPrefixes,)
     args = gather_set(args)
-    more = {"default": begun_from(args)} if command == "train" and named_config(args) else {}
+    more: Any = {"default": begun_from(args)} if command == "train" and named_config(args) else {}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -481,7 +482,8 @@ def begun_from(args: list[str]) -> Train:
     given = {arg.partition("=")[0].removeprefix("--").replace("-", "_") for arg in args if arg.startswith("--")}
     for names in EITHER:
         if given & set(names):
-            settings = dataclasses.replace(settings, **dict.fromkeys(names))
+            nothing: dict[str, Any] = dict.fromkeys(names)
+            settings = dataclasses.replace(settings, **nothing)
     if "set" in given:
         at = args.index("--set") + 1
         args[at:at] = settings.overrides
