@@ -15,7 +15,7 @@ import tyro
 from halfseen import __version__
 from halfseen.errors import UserError, guarded, nearest
 from halfseen.grid.where import Where
-from halfseen.settings import Settings
+from halfseen.settings import EITHER, Settings
 from halfseen.suggest.look import Look
 
 HELP = """\
@@ -28,6 +28,7 @@ halfseen {version}: train an image classifier when a few images are labelled and
   halfseen evaluate RUN             score a finished run again, on its own or on other images
   halfseen predict RUN IMAGES       label images, into a csv file
   halfseen export RUN model.onnx    the model as one ONNX file, checked; predict takes it too
+  halfseen push RUN user/name       the model to the Hugging Face hub, with a card made of the run
   halfseen embed IMAGES             what a pretrained backbone makes of images, into an npz file
   halfseen compare DATA             a table of several --methods, on the same labels with the same budget
   halfseen reproduce RECIPE         a table of a paper, or of this project's results, made again beside its numbers
@@ -36,13 +37,42 @@ halfseen {version}: train an image classifier when a few images are labelled and
   halfseen explain METHOD           its equations, its settings with their defaults, its departures from the paper
   halfseen theory dnll|r2d2|ccn     the papers' theorems in numbers, with a plot
   halfseen bench                    how fast a step, the views and the parts of a step are here
-  halfseen COMMAND --help           what a command takes
+  halfseen doctor                   versions, device, extras, and caches with their sizes
+  halfseen COMMAND --help           what a command takes; --help-all: every option of train
 
 Your own images: a folder with one subfolder per class and one named `unlabelled`, or any folder with a labels.csv
 (path,label; leave the label empty where you do not know it; `halfseen label photos --train` writes it with you):
 
   halfseen train photos --out runs/photos
   halfseen predict runs/photos new-photos --out predictions.csv
+"""
+
+
+HELP_TRAIN = """\
+usage: halfseen train DATA [options]
+Train a classifier. DATA is a folder of images, an .npz file, a named set, or hf:NAME.
+
+what      --method NAME            one of `halfseen list`, or FILE.py (default: fixmatch)
+          --backbone NAME          lite0, none, ...: start from a pretrained network (default: auto)
+          --net NAME               a network of `halfseen list` (default: auto)
+          --set KEY=VALUE ...      method.tau=0.9 net.dropout=0.3 (see `halfseen explain METHOD`)
+          --config FILE            start from another run's settings; what else is given counts
+labels    --num-labels N           keep so many labels, and count the other images as unlabelled
+          --labels-per-class N     the same for each class
+          --val auto|none|0.2|N    labelled images held out to choose epoch and network
+          --seed N --split-seed N  of training, and of which labels are drawn
+images    --size N --channels 1|3  resized to that side, once; grey or colour
+          --root DIR               folder of the named sets' files
+          --weak, --strong NAME    how images are changed to be learned from
+length    --minutes M              or --epochs E, --steps S, --passes P
+          --batch N --unlabelled-batch N
+machine   --device cpu|cuda        --threads N
+          --precision fp32|bf16    --compile
+run       --out DIR                folder of the run (default: a new one under runs/)
+          --resume                 go on with the run in --out, exactly as if it had not stopped
+          --no-report --quiet      without its page; without the bar
+
+halfseen train --help-all          every option, with its default
 """
 
 
@@ -56,6 +86,8 @@ class Train:
     """Instead of DATA: labelled images from here ..."""
     target: Annotated[str | None, tyro.conf.arg(metavar="SET")] = None
     """... and unlabelled and test images from here (domain adaptation)."""
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Start from the data and settings of another run, its config.json or folder; what else is given counts instead."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the run; it must not exist (default: a new one under runs/)."""
     resume: bool = False
@@ -136,6 +168,23 @@ class Export:
         from halfseen.commands.export import export
 
         export(self.run, self.out, self.root)
+
+
+@dataclass(frozen=True)
+class Push:
+    """Send a finished run's model to the Hugging Face hub, with a card made of the run, for `halfseen.load`."""
+
+    run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """Folder of a finished run."""
+    name: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="USER/NAME")]]
+    """Where it goes; the repository is made if it is not there (the token is that of `hf auth login`)."""
+    private: bool = False
+    """A new repository can be seen by its owner only."""
+
+    def __call__(self) -> None:
+        from halfseen.commands.push import push
+
+        push(self.run, self.name, self.private)
 
 
 @dataclass(frozen=True)
@@ -283,6 +332,19 @@ class Bench:
 
 
 @dataclass(frozen=True)
+class Doctor:
+    """Say what is installed and at hand: versions, device, extras, caches and their sizes. What a bug report needs."""
+
+    json: bool = False
+    """Print it as JSON, and nothing else."""
+
+    def __call__(self) -> None:
+        from halfseen.commands.doctor import doctor
+
+        doctor(self.json)
+
+
+@dataclass(frozen=True)
 class Demo:
     """Train on 20 labelled digits among 4,000: the labels alone, scikit-learn's LabelSpreading, and the best method."""
 
@@ -402,8 +464,8 @@ class Reproduce:
 COMMANDS: dict[str, type[Any]] = {
     c.__name__.lower(): c
     for c in (
-        *(Demo, Suggest, Label, Train, Evaluate, Predict, Export, Embed, Compare, Reproduce),
-        *(List, Get, Explain, Theory, Bench),
+        *(Demo, Suggest, Label, Train, Evaluate, Predict, Export, Push, Embed, Compare, Reproduce),
+        *(List, Get, Explain, Theory, Bench, Doctor),
     )
 }
 
@@ -422,26 +484,56 @@ def dispatch(args: list[str]) -> None:
         return
     if args[0] not in COMMANDS:
         raise UserError(f"there is no command {args[0]!r}; {nearest(args[0], COMMANDS)}; see halfseen --help")
-    parse(args[0], args[1:])()
+    if args[0] == "train" and {"-h", "--help"} & set(args[1:]):
+        print(HELP_TRAIN, end="")
+        return
+    parse(args[0], ["--help" if arg == "--help-all" else arg for arg in args[1:]])()
 
 
 def parse(command: str, args: list[str]) -> Any:
     """The command with its options; what tyro has to say about a mistake becomes a sentence."""
     markers = (tyro.conf.OmitArgPrefixes,)
+    args = gather_set(args)
+    more: Any = {"default": begun_from(args)} if command == "train" and named_config(args) else {}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
                 COMMANDS[command],
-                args=gather_set(args),
+                args=args,
                 prog=f"halfseen {command}",
                 use_underscores=False,
                 config=markers,
+                **more,
             )
     except SystemExit as e:
         if not e.code:
             raise
     raise UserError(sentence(complaint.getvalue(), command))
+
+
+def named_config(args: list[str]) -> str:
+    """What --config names; "" where it is not given, or without a value, which the parser answers."""
+    for i, arg in enumerate(args):
+        if arg.startswith("--config="):
+            return arg.partition("=")[2]
+        if arg == "--config":
+            return "".join(args[i + 1 : i + 2])
+    return ""
+
+
+def begun_from(args: list[str]) -> Train:
+    """What `train --config FILE` starts from. What else is in `args` counts instead; its --set values come before theirs."""
+    data, settings = Settings.from_config(Path(named_config(args)))
+    given = {arg.partition("=")[0].removeprefix("--").replace("-", "_") for arg in args if arg.startswith("--")}
+    for names in EITHER:
+        if given & set(names):
+            nothing: dict[str, Any] = dict.fromkeys(names)
+            settings = dataclasses.replace(settings, **nothing)
+    if "set" in given:
+        at = args.index("--set") + 1
+        args[at:at] = settings.overrides
+    return Train(data=None if given & {"source", "target"} else data, settings=settings)
 
 
 def gather_set(args: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """What a training run can be told: one frozen dataclass, the same from Python, the command line and config.json."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +15,9 @@ from halfseen.overrides import check, tuples
 Int = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 Float = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
+
+# of these one says how long training is, and of those how many labels are kept
+EITHER = (("minutes", "epochs", "passes", "steps"), ("num_labels", "labels_per_class"))
 
 # what changes no number of a run, so that it may differ when the run goes on
 MAY_CHANGE = ("threads", "save_every", "quiet", "report", "tensorboard", "root", "slim")
@@ -117,7 +121,7 @@ class Settings:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        lengths = [n for n in ("minutes", "epochs", "passes", "steps") if getattr(self, n) is not None]
+        lengths = [n for n in EITHER[0] if getattr(self, n) is not None]
         if len(lengths) > 1:
             raise UserError(f"--{lengths[0]} and --{lengths[1]} both say how long to train; give one of them")
         for name in (
@@ -153,6 +157,21 @@ class Settings:
         if values.get("root") is not None:
             values["root"] = Path(values["root"])
         return cls(**values)
+
+    @classmethod
+    def from_config(cls, path: Path) -> tuple[str | None, "Settings"]:
+        """Data (None: of a Python program) and settings of an earlier run, as its config.json says them."""
+        path = path / "config.json" if path.is_dir() else path
+        try:
+            config = json.loads(path.read_text())
+            settings = cls.from_json(config["settings"])
+            for name, kind in get_type_hints(cls).items():
+                check(getattr(settings, name), kind, name)
+            return (None if config.get("from_python") else str(config["data"])), settings
+        except OSError as e:
+            raise UserError(f"--config {path} cannot be read ({e.strerror}); name a run's config.json") from e
+        except (ValueError, KeyError, TypeError, AttributeError, UserError) as e:
+            raise UserError(f"--config {path} is no config.json of this version ({e}); name that of a run") from e
 
     def val_value(self) -> Literal["auto", "none"] | float | int:
         """--val as `choose_split` takes it."""

@@ -44,6 +44,17 @@ class Model:
         self.net, self.facts, self.about, self.device = net.eval(), facts, about, device
         self.clean = clean or views(facts, device, Draws.seeded(0, device))("none")
 
+    def __repr__(self) -> str:
+        """What it is, for who meets it in a session."""
+        shape, about = self.facts.shape, self.about
+        kind = f"{shape[1]}x{shape[2]} pictures of {shape[0]}" if len(shape) == 3 else f"vectors of {shape[0]}"
+        kind += (" channels" if shape[0] > 1 else " channel") if len(shape) == 3 else " numbers"
+        below = f" on {about['backbone']['name']}" if "backbone" in about else ""
+        how = f"{about.get('method', 'a method')} with {about.get('net', 'a network')}{below}"
+        names = ", ".join(self.classes[:4]) + (", ..." if len(self.classes) > 4 else "")
+        source = f", learned from {self.facts.labelled} labels of {about['data']}" if "data" in about else ""
+        return f"<halfseen model: {kind} to {len(self.classes)} classes ({names}); {how}{source}; on {self.device}>"
+
     @property
     def classes(self) -> tuple[str, ...]:
         return self.facts.classes
