@@ -25,6 +25,7 @@ from halfseen.model.build import reference_rows, views
 from halfseen.model.facts import Facts
 from halfseen.model.pixels import facts_of_pixels, on_pixels
 from halfseen.model.tuned import CLIP, Base, on_its_head
+from halfseen.nets.linear import warmth
 from halfseen.run.beginning import describe, how_to_go_on, need_same, open_images, stored_whitening
 from halfseen.run.budget import SCRATCH_STEPS, length_of, passes_per_step
 from halfseen.run.folder import Folder, fresh_place
@@ -132,6 +133,9 @@ class Session:
         self.facts = Facts.of(self.rows, self.split, settings.per_image, self.whitening() if settings.zca else None)
         if start is not None:
             self.facts = facts_of_pixels(self.facts, self.images)
+        if self.backbone is not None:
+            pool = max(len(self.split.labelled), len(self.split.unlabelled))
+            self.blueprint = self.blueprint.preferring(temperature=warmth(pool))
         rows = self.method.batch
         self.batch = (settings.batch or rows[0], settings.unlabelled_batch or rows[1])
         for name, n in zip(("--batch", "--unlabelled-batch"), self.batch, strict=True):

@@ -15,6 +15,7 @@ from halfseen.cli import main
 from halfseen.data import open_data, store
 from halfseen.errors import UserError
 from halfseen.machine.progress import Display
+from halfseen.nets.linear import warmth
 from halfseen.run import start
 from halfseen.settings import Settings
 
@@ -122,6 +123,22 @@ def test_a_run_on_a_backbone_leaves_a_model_of_pixels(trained: Path, photos: Pat
     assert (trained / "report.html").is_file()
     main(["predict", str(trained), str(photos), "--out", str(tmp_path / "said.csv")])
     assert len((tmp_path / "said.csv").read_text().splitlines()) == 25
+
+
+def test_a_small_pool_has_a_cool_head(trained: Path, photos: Path, toy: str, tmp_path: Path) -> None:
+    assert [warmth(n) for n in (12, 500, 1200, 2000, 50_000)] == [5, 5, 12, 20, 20]
+    assert json.loads((trained / "config.json").read_text())["net_options"] == {"temperature": 5.0}
+    given = {"backbone": toy, "labels_per_class": 3, "steps": 3, "report": False, "quiet": True}
+    for n, (more, options) in enumerate(
+        (
+            ({"overrides": {"net.temperature": 9, "net.dropout": 0.1}}, {"temperature": 9.0, "dropout": 0.1}),
+            ({"net": "mlp"}, {}),
+        )
+    ):
+        out = tmp_path / str(n)
+        halfseen.train(photos, out=out, **given, **more)
+        assert json.loads((out / "config.json").read_text())["net_options"] == options
+        halfseen.load(out)
 
 
 def test_it_exports_one_graph_from_pixels(trained: Path, photos: Path, tmp_path: Path) -> None:
