@@ -15,6 +15,11 @@ from weak_pass import SETS, run
 
 RESULTS = Path("results/dnll-settings.jsonl")
 DRAWS = (100, 102, 104)
+LONG: dict[str, dict[str, Any]] = {  # at the recipe's length, with 100 labels
+    "m 6, 64 unlabelled": {},
+    "m 6, 32 unlabelled": {"unlabelled_batch": 32},
+    "m 9, 64 unlabelled": {"overrides": ("method.m=9",)},
+}
 CANDIDATES: dict[str, tuple[str, ...]] = {
     "m 3": (),
     "m 6": ("method.m=6",),
@@ -38,18 +43,29 @@ KEYS = (
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--root", type=Path, default=Path("data"))
-    root = options.parse_args().root
+    options.add_argument("--long", action="store_true", help="the runs with 100 labels only")
+    told = options.parse_args()
     done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    for draw in DRAWS:
-        for name, keys in CANDIDATES.items():
-            about = {"settings": name, "draw": draw}
-            if any(about.items() <= row.items() for row in done):
-                continue
-            given: dict[str, Any] = {**SETS["mnist"], "passes": 8e5, "method": "dnll", "root": root}
-            found = {**about, **run("mnist", draw, **given, overrides=(*KEYS, *keys))}
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(found) + "\n")
-            print(json.dumps(found), flush=True)
+    asked: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"settings": name, "draw": draw}, {"passes": 8e5, "overrides": (*KEYS, *keys)})
+        for draw in DRAWS
+        for name, keys in CANDIDATES.items()
+    ]
+    for draw in DRAWS[:2]:
+        for name, given in LONG.items():
+            more = {"num_labels": 100, "passes": 1.6e6, **given}
+            keys = (*KEYS, "method.m=6", *more.pop("overrides", ()))
+            asked.append(({"settings": f"100 labels, {name}", "draw": draw}, {**more, "overrides": keys}))
+    for about, given in asked[::-1] if told.long else asked:
+        if any(about.items() <= row.items() for row in done) or (told.long and "num_labels" not in given):
+            continue
+        found = {
+            **about,
+            **run("mnist", about["draw"], **{**SETS["mnist"], "method": "dnll", "root": told.root, **given}),
+        }
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(found) + "\n")
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-NOT_NUMBERS = ("step", "stage", "seconds")  # of a log line: where it stands, not what it measured
+# of a log line: where it stands, and what only an alarm says
+NOT_NUMBERS = ("step", "stage", "seconds", "rarest", "rarest_class")
 WIDE = 1000  # columns of an output that is no terminal: nothing is wrapped or cut there
 PATIENCE = 2.0  # seconds before anything is shown of a short count
 PLAIN_EVERY = 10.0  # seconds between plain lines
@@ -29,7 +30,7 @@ def describe(row: dict[str, Any]) -> str:
     for key, value in row.items():
         if key in NOT_NUMBERS or key.startswith("lr"):
             continue
-        short = {"mask_rate": "used", "pseudo_accuracy": "right", "negative_error": "neg. wrong"}.get(key)
+        short = {"mask_rate": "used", "pseudo_accuracy": "right of them", "negative_error": "neg. wrong"}.get(key)
         shown.append(f"{short} {value:.0%}" if short else f"{key} {value:.3g}")
     return "  ".join(shown)
 

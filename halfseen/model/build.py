@@ -18,6 +18,7 @@ from halfseen.model.tuned import Base
 from halfseen.nets import describe_options, make_net
 from halfseen.nets.cnn13 import init_from_data
 from halfseen.nets.net import Net
+from halfseen.parts.shared_dropout import with_shared_dropout
 from halfseen.parts.synced_norm import with_synced_norms
 
 REFERENCE_ROWS = 256
@@ -91,7 +92,7 @@ def build(
         if base is not None:
             made = base.under(made)
         if draws.world > 1:
-            with_synced_norms(made)
+            with_shared_dropout(with_synced_norms(made))
         made.to(device)
         if len(facts.shape) == 3:
             made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's annotations

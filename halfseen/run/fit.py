@@ -26,7 +26,7 @@ from halfseen.overrides import below, flat, pairs, with_settings
 from halfseen.probes import PROBES, Fitted
 from halfseen.run.beginning import describe, need_same, open_images
 from halfseen.run.folder import Folder, fresh_place
-from halfseen.run.outcome import conclude_fit, headline_of
+from halfseen.run.outcome import conclude_fit, ending
 from halfseen.run.session import NEW, Result, SplitRule, draw_split
 from halfseen.run.start import settled, started
 from halfseen.settings import Settings
@@ -152,7 +152,8 @@ class Fit:
         if began is not None:
             need_same(began, self.images, self.data_name)
         folder = began or Folder.create(fresh_place(NEW, self.data_name, self.settings.method) if out is NEW else out)
-        seen = f"{len(self.split.labelled)} labelled, {len(self.split.unlabelled)} unlabelled"
+        others = int((~torch.isin(self.split.unlabelled, self.split.labelled)).sum())
+        seen = f"{len(self.split.labelled)} labelled, {others} unlabelled"
         on = "" if self.backbone is None else f" on {self.backbone.name} at {self.images.shape[1]} px"
         self.display.say(f"{self.data_name}: {seen} images of {self.images.num_classes} classes")
         self.display.say(f"{self.settings.method}{on}, in {folder.path}")
@@ -170,7 +171,8 @@ class Fit:
             self.head(fitted), shares, judge, folder, self.about(), self.facts, self.rows, self.split, self.finish,
             self.seconds,
         )  # fmt: skip
-        self.display.say(headline_of(metrics))
+        for line in ending(metrics):
+            self.display.say(line)
         return Result(folder.path, metrics)
 
     def beginning(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Its pieces are put together in the order in which mistakes are cheapest to find.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from halfseen.augment.whitening import LARGEST, Whitening
+from halfseen.augment.whitening import Whitening
 from halfseen.data import ImageSet, Split, choose_split
 from halfseen.draws import Draws
 from halfseen.errors import Stopped, UserError, quoted
@@ -26,10 +25,11 @@ from halfseen.model.facts import Facts
 from halfseen.model.pixels import facts_of_pixels, on_pixels
 from halfseen.model.tuned import CLIP, Base, on_its_head
 from halfseen.nets.linear import warmth
-from halfseen.run.beginning import describe, how_to_go_on, need_same, open_images, stored_whitening
+from halfseen.run.alarms import Alarms
+from halfseen.run.beginning import describe, how_to_go_on, need_same, open_images, whitening_of
 from halfseen.run.budget import SCRATCH_STEPS, length_of, passes_per_step
 from halfseen.run.folder import Folder, fresh_place
-from halfseen.run.outcome import conclude, headline_of
+from halfseen.run.outcome import conclude, ending
 from halfseen.run.recorder import Everyone, Recorder, need_tensorboard
 from halfseen.run.resume import load_last
 from halfseen.run.start import settled, started
@@ -167,18 +167,8 @@ class Session:
         return Split.from_json(folder.read("split.json")).checked(self.images.y)
 
     def whitening(self) -> Whitening:
-        """Of all images that the run learns from; a run that goes on keeps what it began with."""
-        d = math.prod(self.images.shape)
-        if not self.images.is_images or d > LARGEST:
-            raise UserError(
-                f"--zca is for images of at most {LARGEST} values (36 x 36 in colour), and here are "
-                f"{'images' if self.images.is_images else 'vectors'} of {d}; leave it out, or give a smaller --size"
-            )
-        if self.began is not None:
-            return stored_whitening(self.began, d)
         ids = torch.unique(torch.cat([self.split.labelled, self.split.unlabelled]))
-        self.display.say(f"ZCA: {d} x {d} covariances of {len(ids)} images, once")
-        return Whitening.fit(self.images.x, ids, self.device)
+        return whitening_of(self.images, ids, self.began, self.device, self.display)
 
     def trainer(self, steps: int, folder: Folder | None) -> Trainer:
         s, rank, world = self.settings, distributed.rank(), distributed.world()
@@ -195,7 +185,7 @@ class Session:
         )
         if self.start is not None:
             method.load_state_dict(on_its_head(method.state_dict(), self.start.state, method))
-        torch.manual_seed(s.seed * 4099 + rank)  # dropout: processes hold different rows
+        torch.manual_seed(s.seed * 4099)  # dropout; the same in every process, which keeps the masks of its rows
         clean = views(self.facts, self.device, draws, bank=self.rows.bank)("none")
         loader = Loader(self.rows, self.split, self.device, rank, world)
         return Trainer(
@@ -230,7 +220,8 @@ class Session:
         trainer = self.train()
         assert self.folder is not None
         metrics = conclude(trainer, self.folder, self.about(trainer), self.facts, self.rows, self.split, self.finish)
-        self.display.say(headline_of(metrics))
+        for line in ending(metrics):
+            self.display.say(line)
         return Result(self.folder.path, metrics)
 
     def finish(self, net: nn.Module) -> tuple[nn.Module, Facts]:
@@ -242,8 +233,8 @@ class Session:
     def train(self) -> Trainer:
         """From the beginning, or from the last checkpoint, to the last step."""
         trainer = self.resumed(self.began) if self.began else self.begun()
-        if self.watchers:
-            trainer.watcher = Everyone(trainer.watcher, *(make(trainer) for make in self.watchers))
+        alarms = Alarms(self.display, self.images.classes, trainer.total_steps)
+        trainer.watcher = Everyone(trainer.watcher, alarms, *(make(trainer) for make in self.watchers))
         self.announce(trainer)
         self.display.start(trainer.total, trainer.total_steps)
         try:
@@ -254,6 +245,14 @@ class Session:
                 how = self.command or how_to_go_on(self.folder, self.from_python)
                 print(f"Stopped at step {stop.step} of {stop.steps}, all is saved. Go on with: {how}", flush=True)
             raise
+        except Exception as e:
+            if not distributed.is_lost(e):
+                raise
+            again = "--resume goes on from the last checkpoint, with any number" if self.folder else "start again"
+            raise UserError(
+                f"another process of this run has ended, so this one (rank {distributed.rank()}) ends too; see what that "
+                f"one said; {again}"
+            ) from e
         finally:
             self.display.stop()
         return trainer
@@ -333,7 +332,8 @@ class Session:
         if self.folder is None:
             self.display.say(f"{what}, {trainer.total_steps} steps, without a run folder")
             return
-        seen = f"{len(split.labelled)} labelled, {len(split.unlabelled)} unlabelled, {len(split.val)} validation"
+        hidden = int((~torch.isin(split.unlabelled, split.labelled)).sum())
+        seen = f"{len(split.labelled)} labelled, {hidden} unlabelled, {len(split.val)} validation"
         start = f" from step {trainer.total}" if trainer.total else ""
         self.display.say(f"{self.data_name}: {seen} images of {images.num_classes} classes; {images.note}".rstrip("; "))
         self.display.say(f"{what}, {trainer.total_steps} steps{start}, in {self.folder.path}")

@@ -21,7 +21,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "curriculum_labeling": {"settings": {"optim.lr": 0.03}},
     "deep_co_training": {"settings": {"optim.lr": 0.03}},
     "ups": {"net_options": {"dropout": 0.0}, "settings": {"use_uncertainty": False, "t_n": 0.2, "least": 1}},
-    # dropout draws differ in other processes; without it there is no stability to test
+    # without dropout there is no stability to test
     "commatch": {
         "net_options": {"dropout": 0.0},
         "settings": {"use_stability": False, "t_p": 0.5, "t_p_end": 0.5, "t_n_end": 0.2},

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from halfseen import methods
-from tests.contract.cases import is_aligned
+from tests.contract.first_steps import problems
 
 
 def chosen(config: pytest.Config) -> list[str]:
@@ -17,10 +17,12 @@ def chosen(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    for fixture in ("name", "aligned_name"):
-        if fixture in metafunc.fixturenames:
-            names = [n for n in chosen(metafunc.config) if fixture == "name" or is_aligned(n)]
-            metafunc.parametrize(fixture, names)
+    if "problem" in metafunc.fixturenames:
+        pairs = [(name, problem) for name in chosen(metafunc.config) for problem in problems(name)]
+        metafunc.parametrize(("name", "problem"), pairs)
+        return
+    if "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", chosen(metafunc.config))
 
 
 @pytest.fixture(scope="session")
