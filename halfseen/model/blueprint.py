@@ -74,6 +74,12 @@ class Blueprint:
         options = read_options(net, self.net_options or {})
         return replace(self, net=net, net_options=options, policies=(weak, strong, labelled))
 
+    def preferring(self, **options: Any) -> Self:
+        """With these settings of the network where it knows them and nobody gave others."""
+        known = {name for name, _ in describe_options(self.net)}
+        usual = {name: value for name, value in options.items() if name in known}
+        return replace(self, net_options={**usual, **(self.net_options or {})})
+
     def as_json(self) -> dict[str, Any]:
         return {
             "method": self.entry.given,

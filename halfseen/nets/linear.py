@@ -6,6 +6,18 @@ from torch import Tensor, nn
 from halfseen.errors import UserError
 from halfseen.nets.net import Net, rate_is
 
+COOL, WARM = 5.0, 20.0  # temperatures for small pools and large ones
+
+
+def warmth(pool: int) -> float:
+    """The temperature for a method that teaches itself on a pool of so many images: a hundredth of them, within 5 to 20.
+
+    A small pool is seen a thousand times in a run, and at 20 a head is sure of each of its first guesses at once: on 188
+    blood cells FixMatch had 72% at 20 and 94% at 5 (logistic regression 88%; tuning draw 100), and DNLL alike, with any
+    number of negatives. Of 2,000 images and more 20 was 2 points better, since at 5 few images are ever sure enough.
+    """
+    return min(WARM, max(COOL, pool / 100))
+
 
 class Linear(Net):
     """logits = W dropout(temperature h / |h|) + b.

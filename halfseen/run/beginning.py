@@ -1,17 +1,20 @@
 """What a run began with, written down and read again; and its images."""
 
+import math
 import shlex
 import typing
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from halfseen.augment import Whitening
+from halfseen.augment.whitening import LARGEST, Whitening
 from halfseen.data import ImageSet, Split, open_data
 from halfseen.data.sources import adapted
 from halfseen.errors import UserError
 from halfseen.machine.environment import environment
+from halfseen.machine.progress import Display
 from halfseen.model.facts import Facts
 from halfseen.model.model import Model
 from halfseen.overrides import check
@@ -107,6 +110,22 @@ def how_to_go_on(folder: Folder, from_python: bool) -> str:
     if from_python:
         return f"halfseen.train(<the same data>, out={str(folder.path)!r}, resume=True)"
     return shlex.join(["halfseen", "train", "--out", str(folder.path), "--resume"])
+
+
+def whitening_of(
+    images: ImageSet, ids: Tensor, began: Folder | None, device: torch.device, display: Display
+) -> Whitening:
+    """Of all images that a run learns from; a run that goes on keeps what it began with."""
+    d = math.prod(images.shape)
+    if not images.is_images or d > LARGEST:
+        raise UserError(
+            f"--zca is for images of at most {LARGEST} values (36 x 36 in colour), and here are "
+            f"{'images' if images.is_images else 'vectors'} of {d}; leave it out, or give a smaller --size"
+        )
+    if began is not None:
+        return stored_whitening(began, d)
+    display.say(f"ZCA: {d} x {d} covariances of {len(ids)} images, once")
+    return Whitening.fit(images.x, ids, device)
 
 
 def stored_whitening(folder: Folder, d: int) -> Whitening:

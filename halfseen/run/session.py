@@ -3,7 +3,6 @@
 Its pieces are put together in the order in which mistakes are cheapest to find.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from halfseen.augment.whitening import LARGEST, Whitening
+from halfseen.augment.whitening import Whitening
 from halfseen.backbones import holdable
 from halfseen.data import Split
 from halfseen.draws import Draws
@@ -26,8 +25,9 @@ from halfseen.model.build import reference_rows, views
 from halfseen.model.facts import Facts
 from halfseen.model.pixels import facts_of_pixels, on_pixels
 from halfseen.model.tuned import CLIP, Base, on_its_head
+from halfseen.nets.linear import warmth
 from halfseen.run.alarms import Alarms
-from halfseen.run.beginning import describe, how_to_go_on, need_same, open_images, stored_whitening
+from halfseen.run.beginning import describe, how_to_go_on, need_same, open_images, whitening_of
 from halfseen.run.budget import SCRATCH_STEPS, length_of, passes_per_step
 from halfseen.run.easier import TooSlowError, need_enough
 from halfseen.run.folder import Folder, fresh_place
@@ -104,6 +104,9 @@ class Session:
         self.facts = Facts.of(self.rows, self.split, settings.per_image, self.whitening() if settings.zca else None)
         if start is not None:
             self.facts = facts_of_pixels(self.facts, self.images)
+        if self.backbone is not None:
+            pool = max(len(self.split.labelled), len(self.split.unlabelled))
+            self.blueprint = self.blueprint.preferring(temperature=warmth(pool))
         rows = self.method.batch
         self.batch = (settings.batch or rows[0], settings.unlabelled_batch or rows[1])
         for name, n in zip(("--batch", "--unlabelled-batch"), self.batch, strict=True):
@@ -135,18 +138,8 @@ class Session:
         return Split.from_json(folder.read("split.json")).checked(self.images.y)
 
     def whitening(self) -> Whitening:
-        """Of all images that the run learns from; a run that goes on keeps what it began with."""
-        d = math.prod(self.images.shape)
-        if not self.images.is_images or d > LARGEST:
-            raise UserError(
-                f"--zca is for images of at most {LARGEST} values (36 x 36 in colour), and here are "
-                f"{'images' if self.images.is_images else 'vectors'} of {d}; leave it out, or give a smaller --size"
-            )
-        if self.began is not None:
-            return stored_whitening(self.began, d)
         ids = torch.unique(torch.cat([self.split.labelled, self.split.unlabelled]))
-        self.display.say(f"ZCA: {d} x {d} covariances of {len(ids)} images, once")
-        return Whitening.fit(self.images.x, ids, self.device)
+        return whitening_of(self.images, ids, self.began, self.device, self.display)
 
     def trainer(self, steps: int, folder: Folder | None) -> Trainer:
         s, rank, world = self.settings, distributed.rank(), distributed.world()
