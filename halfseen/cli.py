@@ -36,13 +36,11 @@ halfseen {version}: train an image classifier when a few images are labelled and
   halfseen explain METHOD           its equations, its settings with their defaults, its departures from the paper
   halfseen theory dnll|r2d2|ccn     the papers' theorems in numbers, with a plot
   halfseen bench                    how fast a step, the views and the parts of a step are here
-
   halfseen COMMAND --help           what a command takes
 
 Your own images: a folder with one subfolder per class and one named `unlabelled`, or any folder with a labels.csv
-(path,label; leave the label empty where you do not know it):
+(path,label; leave the label empty where you do not know it; `halfseen label photos --train` writes it with you):
 
-  halfseen label photos --train
   halfseen train photos --out runs/photos
   halfseen predict runs/photos new-photos --out predictions.csv
 """

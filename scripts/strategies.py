@@ -40,8 +40,8 @@ ROWS = [
 SCORED = ("logistic regression", "label spreading")
 
 
-def opened(name: str, root: Path) -> ImageSet:
-    """The images of a set; of CIFAR-10 some, the same ones whenever they are asked for."""
+def opened(name: str, root: Path, side: int | None = SIDE) -> ImageSet:
+    """The images of a set; of CIFAR-10 some, the same ones whenever they are asked for. side None: their own."""
     kind, _, size = name.partition("-")
     if kind == "cifar10":
         whole = open_data("cifar10", root=root)
@@ -53,8 +53,8 @@ def opened(name: str, root: Path) -> ImageSet:
         test = np.sort(random.permutation(len(whole.test_x))[: min(TESTED, 4 * count)])
         arrays = {"x": whole.x[rows], "test_x": whole.test_x[test], "y": whole.y[rows], "test_y": whole.test_y[test]}
         given = {k: v.permute(0, 2, 3, 1).numpy() if v.ndim == 4 else v.numpy() for k, v in arrays.items()}
-        return open_data(given, size=SIDE, flip=True)
-    return open_data(root / {"blood": "folders/blood-cells", "letters": "folders/letters"}[kind], size=SIDE)
+        return open_data(given, size=side, flip=True)
+    return open_data(root / {"blood": "folders/blood-cells", "letters": "folders/letters"}[kind], size=side)
 
 
 class Set:

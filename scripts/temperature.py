@@ -1,8 +1,8 @@
 """What a head's temperature is worth by the size of the pool: `python scripts/temperature.py SET --methods fixmatch dnll`.
 
-SETS: blood (188 images of three classes), cifar10-2k, cifar10-400, three-3k and three-200 (airplane, deer and ship of CIFAR-10).
-Label draws 100 and 101, four labels a class, scored by the hidden labels of the pool; results/temperature.jsonl, what is in
-it is not made again. nets/linear.py's `warmth` was chosen on these; no test image is looked at.
+SETS: blood (188 images of three classes), cifar10-2k, cifar10-400, three-3k, three-200 (airplane, deer, ship of CIFAR-10).
+Label draws 100 and 101, four labels a class, scored by the hidden labels of the pool; results/temperature.jsonl, what is
+in it is not made again. nets/linear.py's `warmth` was chosen on these; no test image is looked at.
 """
 
 import argparse
@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from photographs import pool, run, sklearn_row
 
 from halfseen.data import ImageSet, open_data
-from photographs import pool, run, sklearn_row
 
 RESULTS = Path("results/temperature.jsonl")
 THREE = torch.tensor([0, 4, 8])

@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 
 from halfseen.data.folders import scan
-from halfseen.errors import UserError
+from halfseen.errors import UserError, quoted
 from halfseen.labelling.table import Answer, Table, only_one
 from halfseen.suggest.look import Look
 from halfseen.suggest.pool import Pool, is_run, open_pool
@@ -25,6 +25,7 @@ def label(source: Path, train: bool, every: int, port: int, show: bool, seed: in
         raise UserError(f"--every {every}: train again after 1 answer or more")
     listener = listening(port)
     with listener:
+        print(f"Looking at the pictures of {source}", flush=True)
         pool = open_pool(source, look)
         with only_one(pool.folder):
             table = Table(pool.folder, by_folders(pool))
@@ -33,6 +34,11 @@ def label(source: Path, train: bool, every: int, port: int, show: bool, seed: in
             worker.start()
             token, port = secrets.token_urlsafe(24), listener.getsockname()[1]
             address = f"http://{HOME}:{port}/{token}/"
+            if desk.nameless:
+                first = quoted(pool.paths[min(desk.nameless)])
+                print(
+                    f"{len(desk.nameless)} pictures are left out, since no table can name them, such as {first}: rename them"
+                )
             print(f"Label {len(pool.paths):,} pictures of {pool.folder} at {address}", flush=True)
             print(
                 "Only this machine can open it, and only with this address. Ctrl-C ends it; every answer is kept.",

@@ -11,6 +11,7 @@ from halfseen.suggest.sheets import check_out, write_sheet
 
 def suggest(source: Path, num: int | None, out: Path, strategy: str, seed: int, look: Look) -> None:
     check_out(out)
+    print(f"Looking at the pictures of {source}", flush=True)
     pool = open_pool(source, look)
     found = suggestions(pool, num, strategy, seed)
     write_sheet(out, found)

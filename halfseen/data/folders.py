@@ -117,7 +117,7 @@ def scan(root: Path, pool: bool = False, albums: bool = False) -> tuple[list[Row
         rows, others = _table_rows(root, root, None)
     elif pool and albums:
         others = []
-        rows = [Row("train", path, "") for path in images_in(root, root, others)]
+        rows = [Row(_part_of(path), path, "") for path in images_in(root, root, others)]
     else:
         rows, others = [], []
         parts = {name: PART_NAMES[name.casefold()] for name in _subfolders(root) if name.casefold() in PART_NAMES}
@@ -134,8 +134,10 @@ def scan(root: Path, pool: bool = False, albums: bool = False) -> tuple[list[Row
             found, strange = _class_rows(root, root, "train", skip=tuple(parts), pool=pool)
             rows, others = rows + found, others + strange
         for name, part in parts.items():
-            reader = _table_rows if os.path.isfile(root / name / TABLE) else _class_rows
-            found, strange = reader(root, root / name, part)
+            if os.path.isfile(root / name / TABLE):
+                found, strange = _table_rows(root, root / name, part)
+            else:
+                found, strange = _class_rows(root, root / name, part, pool=pool)
             rows, others = rows + found, others + strange
     if not any(row.part == "train" for row in rows):
         raise UserError(
@@ -153,9 +155,13 @@ def _table_rows(root: Path, folder: Path, part: str | None) -> tuple[list[Row], 
     paths = dict.fromkeys([*by_path, *images_in(root, folder, others, but=TABLE)])
     rows = []
     for path in paths:
-        first = path.split("/")[0].casefold() if "/" in path else ""
-        rows.append(Row(part or PART_NAMES.get(first, "train"), path, by_path.get(path, "")))
+        rows.append(Row(part or _part_of(path), path, by_path.get(path, "")))
     return rows, others
+
+
+def _part_of(path: str) -> str:
+    """By the first folder of its path."""
+    return PART_NAMES.get(path.split("/")[0].casefold(), "train") if "/" in path else "train"
 
 
 def _class_rows(

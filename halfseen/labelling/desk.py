@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from halfseen.data.tables import can_be_written
 from halfseen.errors import UserError
-from halfseen.labelling.learner import Given, Learnt, wanted
+from halfseen.labelling.learner import Given, Learnt, early, wanted
 from halfseen.labelling.names import keys_of, named
 from halfseen.labelling.table import ALIKE, NONE, NOTHING, RANDOM, SKIPPED, Answer, Table
 from halfseen.probes.rows import Array
@@ -47,6 +48,7 @@ class Desk:
         self.lock = threading.RLock()
         self.wake = threading.Event()  # of whoever trains and chooses in the background
         self.number = {path: i for i, path in enumerate(pool.paths)}
+        self.nameless = {i for path, i in self.number.items() if not can_be_written(path)}  # no table could hold them
         self.classes = list(dict.fromkeys([*pool.says, *(a.label for a in table.answers.values() if a.label)]))
         self.lottery = np.random.default_rng(seed).permutation(len(pool.paths)).tolist()
         self.queue: list[int] = []
@@ -75,7 +77,7 @@ class Desk:
             recent = [(i, a) for i, a in known if a != NOTHING]
             return {
                 "folder": str(self.pool.folder),
-                "total": len(self.pool.paths),
+                "total": len(self.pool.paths) - len(self.nameless),
                 "named": len(labels),
                 "none": notes.count(NONE),
                 "skipped": notes.count(SKIPPED),
@@ -135,6 +137,8 @@ class Desk:
             found = [j for j in np.argsort(-near, kind="stable").tolist() if j not in elsewhere and self.free(j)]
             p, _ = self.model()
             row = None if p is None else int(p[i].argmax())
+            if any(asked.id == i and asked.random for asked in self.asked.values()):  # marks would tell the guess
+                return [{"id": j, "marked": False} for j in found[:ALIKES]]
             marked = [
                 near[j] > CLOSE if p is None else p[j].argmax() == row and p[j].max() > SURE for j in found[:ALIKES]
             ]
@@ -231,7 +235,7 @@ class Desk:
         return EVERY_RANDOM * (drawn + 1) <= len(named) + 1
 
     def free(self, i: int) -> bool:
-        return self.answer_of(i) == NOTHING
+        return self.answer_of(i) == NOTHING and i not in self.nameless
 
     def answer_of(self, i: int) -> Answer:
         return self.table.of(self.pool.paths[i])
@@ -271,6 +275,12 @@ class Desk:
         """Guesses and order are of it from now on; it knows so many of the answers that were counted."""
         with self.lock:
             self.learnt, self.since = learnt, max(0, self.since - answers)
+
+    def wants(self) -> bool:
+        """Whether a new queue should be chosen: the old one is short, or is of what an older model was unsure of."""
+        with self.lock:
+            settled = len(self.table.answers)
+            return len(self.queue) <= LOW or (self.learnt is not None and not early(settled, len(self.classes)))
 
     def choose(self) -> None:
         """A new queue, of what is not named by now; takes a second or two, and holds nobody up."""

@@ -87,9 +87,13 @@ def scored(right: int, asked: int, where: str) -> Score:
     return Score(right, asked, low, high, where)
 
 
+def early(labelled: int, classes: int) -> bool:
+    """Whether typical pictures teach more than those that a model is unsure of."""
+    return labelled < max(FIRST, EACH * classes)
+
+
 def wanted(x: Array, labelled: Array, p: Array | None, classes: int, num: int, seed: int) -> tuple[Array, bool]:
     """What to ask next, and whether it is what a model is unsure of; before that can be known, what is typical."""
-    early = len(labelled) < max(FIRST, EACH * classes)
-    if p is None or p.shape[1] < 2 or early:
+    if p is None or p.shape[1] < 2 or early(len(labelled), classes):
         return chosen("typical", Seen(x, labelled), num, seed), False
     return best(Seen(x, labelled, p), num, seed), True

@@ -31,7 +31,8 @@ class Worker(threading.Thread):
             try:
                 if self.desk.train and self.desk.since >= self.desk.every:
                     self.train()
-                self.desk.choose()
+                if self.desk.wants():
+                    self.desk.choose()
                 self.desk.failed = ""
             except Exception as e:  # the answers are safe; what went wrong is said on the page and in the terminal
                 traceback.print_exc()

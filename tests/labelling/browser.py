@@ -1,6 +1,7 @@
 """Headless Chromium, driven over its DevTools protocol: pages, keys, clicks, screenshots."""
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -32,6 +33,7 @@ class Browser:
         self.log = profile.with_suffix(".log")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
+        self.pages: list[Page] = []
         self.at = until(lambda: re.search(r"listening on ws://([^/]+)/", self.log.read_text(errors="replace")), START)[
             1
         ]
@@ -40,6 +42,7 @@ class Browser:
         request = urllib.request.Request(f"http://{self.at}/json/new?about:blank", method="PUT")
         with urllib.request.urlopen(request) as answer:
             page = Page(json.load(answer)["webSocketDebuggerUrl"])
+        self.pages.append(page)
         page.size(width, height)
         page.go(address)
         return page
@@ -47,13 +50,16 @@ class Browser:
     def end(self) -> None:
         self.process.terminate()
         self.process.wait(10)
+        for page in self.pages:
+            page.open.close()
 
 
 class Page:
     def __init__(self, address: str) -> None:
         from websockets.sync.client import connect
 
-        self.socket = connect(address, max_size=None)
+        self.open = contextlib.ExitStack()
+        self.socket = self.open.enter_context(connect(address, max_size=None, ping_interval=None, close_timeout=1))
         self.number = 0
         self.errors: list[str] = []
         for domain in ("Page", "Runtime", "Log"):

@@ -213,6 +213,44 @@ def test_a_run_gives_guesses_marks_and_classes(tmp_path: Path) -> None:
     assert {cell["id"]: cell["marked"] for cell in desk.alike(i)} == {j: truth[j] == truth[i] for j in marks}
 
 
+def test_what_no_table_can_name_is_not_asked_for(tmp_path: Path) -> None:
+    given, _ = pool(tmp_path / "p", 6)
+    object.__setattr__(given, "paths", ("a\\b.png", *given.paths[1:]))
+    desk = Desk(given, Table(tmp_path / "p", {}))
+    desk.choose()
+    assert desk.state("a")["total"] == 5
+    for _ in range(5):
+        assert asked(desk.state("a")) != 0
+        assert 0 not in {cell["id"] for cell in desk.alike(asked(desk.state("a")))}
+        name(desk, "a", "red")
+    assert desk.state("a")["question"] is None
+
+
+def test_look_alikes_of_a_random_picture_do_not_tell_the_guess(tmp_path: Path) -> None:
+    given, truth = pool(tmp_path / "p", p=True)
+    given.p[:] = np.eye(3)[np.arange(60) % 3]  # type: ignore[index]
+    desk = Desk(given, Table(tmp_path / "p", {}), train=True)
+    desk.choose()
+    for _ in range(4):
+        i = asked(desk.state("a"))
+        assert any(cell["marked"] for cell in desk.alike(i))
+        name(desk, "a", truth[i])
+    state = desk.state("a")
+    assert state["question"]["why"] == "drawn at random"
+    assert not any(cell["marked"] for cell in desk.alike(asked(state)))
+
+
+def test_a_long_queue_of_typical_ones_is_kept_and_an_unsure_one_is_not(desk: Desk) -> None:
+    assert not desk.wants()
+    for _ in range(2 * EACH):
+        name(desk, "a", KINDS[asked(desk.state("a")) % 2])
+    desk.taught(learn(ground_of(desk.pool.x), desk.given(), None), 0)
+    assert not desk.wants()  # typical ones for a while
+    for _ in range(FIRST):
+        name(desk, "a", KINDS[asked(desk.state("a")) % 2])
+    assert desk.wants()
+
+
 def test_classes_of_the_table_keep_their_order(tmp_path: Path) -> None:
     given, _ = pool(tmp_path / "p")
     Table(tmp_path / "p", {}).put({"3.png": Answer("zebra"), "2.png": Answer("ant")})
@@ -300,8 +338,9 @@ def test_the_interval_is_exact(right: int, asked: int) -> None:
     assert (found.low, found.high) == (pytest.approx(theirs.low), pytest.approx(theirs.high))
 
 
-def test_typical_first_then_what_the_model_is_unsure_of(tmp_path: Path) -> None:
-    x = pool(tmp_path / "p")[0].x
+def test_typical_first_then_what_the_model_is_unsure_of() -> None:
+    x = np.random.default_rng(0).normal(size=(60, 16))  # no two alike
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
     p = np.full((60, 3), [0.9, 0.05, 0.05])
     p[30:35] = [0.4, 0.35, 0.25]
     few, many = np.arange(FIRST - 1), np.arange(max(FIRST, 3 * EACH))
