@@ -16,12 +16,15 @@ from halfseen import __version__
 from halfseen.errors import UserError, guarded, nearest
 from halfseen.grid.where import Where
 from halfseen.settings import EITHER, Settings
+from halfseen.suggest.look import Look
 
 HELP = """\
 halfseen {version}: train an image classifier when a few images are labelled and many are not.
 
   halfseen demo                     20 labelled digits among 4,000 become a classifier, with a page that shows why
   halfseen train DATA               train on a folder of images, an npz file or a named set
+  halfseen suggest PHOTOS|RUN       which pictures to label next, into a file to fill in
+  halfseen label PHOTOS|RUN         label them in the browser, on this machine only; --train learns meanwhile
   halfseen evaluate RUN             score a finished run again, on its own or on other images
   halfseen predict RUN IMAGES       label images, into a csv file
   halfseen export RUN model.onnx    the model as one ONNX file, checked; predict takes it too
@@ -38,7 +41,7 @@ halfseen {version}: train an image classifier when a few images are labelled and
   halfseen COMMAND --help           what a command takes; --help-all: every option of train
 
 Your own images: a folder with one subfolder per class and one named `unlabelled`, or any folder with a labels.csv
-(path,label; leave the label empty where you do not know it):
+(path,label; leave the label empty where you do not know it; `halfseen label photos --train` writes it with you):
 
   halfseen train photos --out runs/photos
   halfseen predict runs/photos new-photos --out predictions.csv
@@ -205,6 +208,62 @@ class Embed:
         embed(self.data, self.out, self.backbone, self.size, self.root)
 
 
+LOOK = Look()
+
+
+@dataclass(frozen=True)
+class Suggest:
+    """Choose the pictures whose labels would teach most, into a file to fill in: of a folder of pictures before any label,
+    the most typical of each kind; of a run, those that its model is least sure of, spread over the others."""
+
+    source: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PHOTOS|RUN")]]
+    """A folder of pictures, or the folder of a run on one."""
+    num: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """How many (default: 40 of a folder, 20 of a run)."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("to_label.csv")
+    """The file to write, in the form of labels.csv, or FILE.json for Label Studio; one that exists is not replaced."""
+    strategy: str = "auto"
+    """random, typical, least-sure, margin, core-set, disagreement or spread (auto: typical before a run, spread after)."""
+    seed: int = 0
+    look: Annotated[Look, tyro.conf.arg(name="")] = LOOK
+
+    def __call__(self) -> None:
+        from halfseen.commands.suggest import suggest
+
+        suggest(self.source, self.num, self.out, self.strategy, self.seed, self.look)
+
+
+@dataclass(frozen=True)
+class Label:
+    """Name pictures in the browser, on this machine only; labels.csv is written after every answer. Ctrl-C ends it.
+
+    A folder's pictures are asked for by what is typical of them, a run's by what its model is unsure of.
+    """
+
+    source: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PHOTOS|RUN")]]
+    """A folder of pictures, or the folder of a run on one."""
+    train: bool = False
+    """Learn from the answers in the background: guesses, a score, and what to ask next."""
+    every: int = 5
+    """Answers between two trainings."""
+    take: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Instead of the page: labels of a filled-in to_label.csv, or of Label Studio's JSON, into labels.csv."""
+    port: int = 0
+    """Port on this machine (0: any that is free)."""
+    open: bool = False
+    """Also open the page in the browser."""
+    seed: int = 0
+    look: Annotated[Look, tyro.conf.arg(name="")] = LOOK
+
+    def __call__(self) -> None:
+        from halfseen.commands.label import label, take
+
+        if self.take is not None:
+            take(self.source, self.take, self.look)
+            return
+        label(self.source, self.train, self.every, self.port, self.open, self.seed, self.look)
+
+
 @dataclass(frozen=True)
 class List:
     """Name the methods, networks, data sets and views at hand."""
@@ -321,7 +380,7 @@ class Compare:
     """
 
     methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD ...")]
-    """Names, or with settings of their own: fixmatch "fixmatch:tau=0.9,lambda_u=2"."""
+    """Names, or with settings of their own: fixmatch "fixmatch:tau=0.9,lambda_u=2"; all: every method that runs here."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder of the runs and of results.json."""
     data: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="DATA")]] = None
@@ -405,21 +464,8 @@ class Reproduce:
 COMMANDS: dict[str, type[Any]] = {
     c.__name__.lower(): c
     for c in (
-        Demo,
-        Train,
-        Evaluate,
-        Predict,
-        Export,
-        Push,
-        Embed,
-        Compare,
-        Reproduce,
-        List,
-        Get,
-        Explain,
-        Theory,
-        Bench,
-        Doctor,
+        *(Demo, Suggest, Label, Train, Evaluate, Predict, Export, Push, Embed, Compare, Reproduce),
+        *(List, Get, Explain, Theory, Bench, Doctor),
     )
 }
 

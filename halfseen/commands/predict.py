@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from halfseen.data.inputs import LeftOut, batches, shown
+from halfseen.data.tables import cell
 from halfseen.errors import UserError
 from halfseen.machine.device import pick_device
 from halfseen.machine.files import write_bytes
@@ -63,13 +64,6 @@ def lines(names: Sequence[str], P: Tensor, classes: Sequence[str], all_probabili
     values = P.tolist() if all_probabilities else [[]] * len(names)
     for name, k, c, row in zip(names, label.tolist(), confidence.tolist(), values, strict=True):
         yield ",".join([cell(name), cell(classes[k]), *(f"{v:.6g}" for v in (c, *row))]) + "\n"
-
-
-def cell(text: str) -> str:
-    """RFC 4180. Not csv.writer: with plain line feeds it leaves a carriage return inside a name unquoted."""
-    if any(c in text for c in ',"\r\n') or text != text.strip():
-        return '"' + text.replace('"', '""') + '"'
-    return text
 
 
 def summary(number: Sequence[int], classes: Sequence[str]) -> str:

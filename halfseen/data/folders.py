@@ -43,10 +43,18 @@ def open_folder(
     on_bad_image: Literal["skip", "stop"] = "skip",
     workers: int | None = None,
     progress: bool = True,
+    pool: bool = False,
+    albums: bool = False,
 ) -> ImageSet:
-    rows, left_out = scan(root)
-    classes = tuple(sorted({row.label for row in rows if row.part == "train" and row.label}, key=natural))
-    _check_labels(rows, classes, root)
+    """pool: of pictures that are to be labelled, so that classes may be missing and pictures may lie in no class folder.
+
+    albums: with it, subfolders are no classes, unless there is a labels.csv.
+    """
+    rows, left_out = scan(root, pool, albums)
+    named = {row.label for row in rows if (row.part == "train" or pool) and row.label}
+    classes = tuple(sorted(named, key=natural))
+    if not pool:
+        _check_labels(rows, classes, root)
     untestable = [row for row in rows if row.part != "train" and not row.label]
     left_out += [(row.path, f"in the {row.part} part without a label") for row in untestable]
     order = {"train": 0, "val": 1, "test": 2}
@@ -76,37 +84,40 @@ def open_folder(
             field = "x" if part == "train" else f"{part}_x"
             sums.append((field, f"{decoded.sha256}[{first}:{first + len(places)}]"))
             paths[part] = tuple(kept[i].path for i in places)
-    _check_survivors(y["train"], classes, root)
+    if not pool:
+        _check_survivors(y["train"], classes, root)
     mean, std = measure(x["train"])
-    return check_set(
-        ImageSet(
-            name=root.resolve().name,
-            classes=classes,
-            x=x["train"],
-            y=y["train"],
-            given=y["train"] >= 0,
-            mean=mean,
-            std=std,
-            flip=x["train"].shape[1] == 3 if flip is None else flip,
-            test_x=x.get("test"),
-            test_y=y.get("test"),
-            val_x=x.get("val"),
-            val_y=y.get("val"),
-            paths=paths["train"],
-            test_paths=paths.get("test"),
-            val_paths=paths.get("val"),
-            sums=tuple(sums),
-            skipped=tuple(sorted(left_out + list(decoded.bad))),
-        )
+    found = ImageSet(
+        name=root.resolve().name,
+        classes=classes,
+        x=x["train"],
+        y=y["train"],
+        given=y["train"] >= 0,
+        mean=mean,
+        std=std,
+        flip=x["train"].shape[1] == 3 if flip is None else flip,
+        test_x=x.get("test"),
+        test_y=y.get("test"),
+        val_x=x.get("val"),
+        val_y=y.get("val"),
+        paths=paths["train"],
+        test_paths=paths.get("test"),
+        val_paths=paths.get("val"),
+        sums=tuple(sums),
+        skipped=tuple(sorted(left_out + list(decoded.bad))),
     )
+    return found if pool else check_set(found)
 
 
-def scan(root: Path) -> tuple[list[Row], list[tuple[str, str]]]:
+def scan(root: Path, pool: bool = False, albums: bool = False) -> tuple[list[Row], list[tuple[str, str]]]:
     """The images of all parts with their labels, and the files that are none, with the reason."""
     if not root.exists():
         raise UserError(f"There is no folder {root}: check the path.")
     if os.path.isfile(root / TABLE):
         rows, others = _table_rows(root, root, None)
+    elif pool and albums:
+        others = []
+        rows = [Row(_part_of(path), path, "") for path in images_in(root, root, others)]
     else:
         rows, others = [], []
         parts = {name: PART_NAMES[name.casefold()] for name in _subfolders(root) if name.casefold() in PART_NAMES}
@@ -120,11 +131,13 @@ def scan(root: Path) -> tuple[list[Row], list[tuple[str, str]]]:
                 if name.casefold() in UNLABELLED:
                     rows += [Row("train", path, "") for path in images_in(root, root / name, others)]
         else:
-            found, strange = _class_rows(root, root, "train", skip=tuple(parts))
+            found, strange = _class_rows(root, root, "train", skip=tuple(parts), pool=pool)
             rows, others = rows + found, others + strange
         for name, part in parts.items():
-            reader = _table_rows if os.path.isfile(root / name / TABLE) else _class_rows
-            found, strange = reader(root, root / name, part)
+            if os.path.isfile(root / name / TABLE):
+                found, strange = _table_rows(root, root / name, part)
+            else:
+                found, strange = _class_rows(root, root / name, part, pool=pool)
             rows, others = rows + found, others + strange
     if not any(row.part == "train" for row in rows):
         raise UserError(
@@ -142,22 +155,30 @@ def _table_rows(root: Path, folder: Path, part: str | None) -> tuple[list[Row], 
     paths = dict.fromkeys([*by_path, *images_in(root, folder, others, but=TABLE)])
     rows = []
     for path in paths:
-        first = path.split("/")[0].casefold() if "/" in path else ""
-        rows.append(Row(part or PART_NAMES.get(first, "train"), path, by_path.get(path, "")))
+        rows.append(Row(part or _part_of(path), path, by_path.get(path, "")))
     return rows, others
 
 
+def _part_of(path: str) -> str:
+    """By the first folder of its path."""
+    return PART_NAMES.get(path.split("/")[0].casefold(), "train") if "/" in path else "train"
+
+
 def _class_rows(
-    root: Path, folder: Path, part: str, skip: tuple[str, ...] = ()
+    root: Path, folder: Path, part: str, skip: tuple[str, ...] = (), pool: bool = False
 ) -> tuple[list[Row], list[tuple[str, str]]]:
     """Images by class: each subfolder is a class, with everything below it; `unlabelled` is none."""
     others: list[tuple[str, str]] = []
     rows: list[Row] = []
     loose = sorted(e.name for e in _entries(folder) if not _is_dir(e) and Path(e.name).suffix.lower() in EXTENSIONS)
-    if loose:
+    if pool:
+        below = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+        rows += [Row(part, below + name, "") for name in loose]
+    elif loose:
         raise UserError(
             f"{folder} holds {len(loose)} images outside any class folder, such as {loose[0]}: put each into "
-            f"the folder of its class or into unlabelled, or write {TABLE} with the columns path,label."
+            f"the folder of its class or into unlabelled, or write {TABLE} with the columns path,label, as `halfseen label` "
+            "does."
         )
     for name in _subfolders(folder):
         if name in skip:

@@ -137,20 +137,24 @@ def check_set(data: ImageSet) -> ImageSet:
     return data
 
 
+def plain(name: str) -> str:
+    """What is seen of a name: spaces, the two ways to write an accent, and 1 beside 1.0 as spreadsheets leave them."""
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", " ".join(unicodedata.normalize("NFC", name).split()))
+
+
 def _alike(data: ImageSet) -> str:
     """A note on classes whose names differ only in case, as `A` and `a` may; refused if they differ in nothing visible."""
-    plain: dict[str, str] = {}
+    seen: dict[str, str] = {}
     folded: dict[str, str] = {}
     pairs = []
     for name in data.classes:
-        # spaces, the two ways to write an accent, and 1 beside 1.0 as spreadsheets leave them
-        key = re.sub(r"^(-?\d+)\.0+$", r"\1", " ".join(unicodedata.normalize("NFC", name).split()))
-        if key in plain:
+        key = plain(name)
+        if key in seen:
             raise UserError(
-                f"{data.name} has the classes {quoted(plain[key])} and {quoted(name)}, which look like one: give all "
+                f"{data.name} has the classes {quoted(seen[key])} and {quoted(name)}, which look like one: give all "
                 "their images one name."
             )
-        plain[key] = name
+        seen[key] = name
         if key.casefold() in folded:
             pairs.append(f"{quoted(folded[key.casefold()])} and {quoted(name)}")
         folded.setdefault(key.casefold(), name)

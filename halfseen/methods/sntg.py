@@ -75,6 +75,10 @@ class SNTG(Method[Config]):
         weight = getattr(theirs, "weight", 1.0) if cfg.weight is None else cfg.weight
         self.w_max = w_max(weight, getattr(theirs, "ce_norm", "labelled"), task)
         self.net = network_in(self.host)
+        if len(list(self.net.parameters())) == len(list(self.net.head.parameters())):
+            raise UserError(
+                "sntg moves features, and this network has a head on features that stay as they are; take --net mlp"
+            )
         self.average = Ema(self.net)
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:

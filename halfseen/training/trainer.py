@@ -80,12 +80,15 @@ class Trainer:
         watcher: Watcher,
         folder: Path | None = None,
         bf16: bool = False,
+        clip: float | None = None,
     ) -> None:
+        """clip: the norm that gradients are cut to where an optimiser names none."""
         self.method, self.plan, self.data, self.draws, self.judge = method, plan, data, draws, judge
         self.truth = truth.to(data.device)
         self.labelled = torch.zeros_like(self.truth, dtype=torch.bool)
         self.labelled[data.labelled.to(data.device)] = True
         self.seed, self.pace, self.watcher, self.folder, self.bf16 = seed, pace, watcher, folder, bf16
+        self.clip = clip
         self.stages = method.stages(plan)
         for stage in self.stages:
             if any(rows % draws.world for rows in stage.batch or ()):
@@ -169,7 +172,7 @@ class Trainer:
         distributed.average_gradients(p for name in trains for p in part_of(self.method, name))
         distributed.average_buffers(self.method)
         for name in trains:
-            clip = specs[name].clip
+            clip = specs[name].clip or self.clip
             if clip is not None:
                 nn.utils.clip_grad_norm_(part_of(self.method, name), clip)
             self.optimizers[name].step()

@@ -3,7 +3,7 @@
 import torch
 
 from halfseen.nets.mlp import MLP
-from tests.contract.cases import SPECIAL, case
+from tests.contract.cases import case, source
 from tests.toy import make_trainer
 
 STEPS = 50
@@ -27,9 +27,8 @@ class Reordered(MLP):
 def drifted(name: str, reorder: bool = False, rank: int = 0, world: int = 1) -> torch.Tensor:
     """[predictors, n, K] probabilities of test images after 50 steps; on vectors, without dropout or batch norm."""
     given = case(name, steps=STEPS)
-    settings = SPECIAL.get(name, {}).get("settings", {})
     net = Reordered if reorder else MLP
-    trainer = make_trainer(name, **{**given, "settings": settings, "net": net}, rank=rank, world=world)
+    trainer = make_trainer(source(name), **{**given, "net": net}, rank=rank, world=world)
     trainer.run()
     x = trainer.judge.parts["test"][0]
     return torch.stack([trainer.judge.logits(net, x).softmax(1) for net in trainer.method.predictors().values()])

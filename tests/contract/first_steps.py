@@ -7,7 +7,7 @@ import torch
 
 from halfseen.model import build
 from halfseen.training import trainer as loop
-from tests.contract.cases import ALIGNED, PICTURES, SPECIAL, case
+from tests.contract.cases import PICTURES, case, is_aligned, source
 from tests.toy import make_trainer
 
 STEPS = 60
@@ -21,8 +21,7 @@ DTYPES = (torch.float32, torch.float64)
 
 def problems(name: str) -> dict[str, dict[str, Any]]:
     """With dropout, noise on the input and batch norm, whatever the other cases leave out."""
-    settings = SPECIAL.get(name, {}).get("settings", {})
-    settings = {k: v for k, v in settings.items() if not k.startswith("use_")}
+    settings = {k: v for k, v in case(name)["settings"].items() if not k.startswith("use_")}
     blobs = {**case(name), "steps": STEPS, "net_options": {"dropout": 0.3}, "settings": settings}
     pictures = {
         **PICTURES,
@@ -31,9 +30,9 @@ def problems(name: str) -> dict[str, dict[str, Any]]:
         "net_options": {"width": 8, "dropout": 0.3, "early_dropout": 0.2},
     }
     found = {"blobs": blobs, "pictures": pictures}
-    if name in MIXED:
+    if source(name) in MIXED:
         found["mixed"] = {**blobs, "settings": {**settings, "mixed": True}, "batch": (5, 31), "labels_per_class": 40}
-    if name in ALIGNED:
+    if is_aligned(name):
         found["aligned"] = {**blobs, "settings": {**settings, "align": True, "align_to": "estimate"}}
     return found
 
@@ -46,7 +45,7 @@ def first_steps(name: str, given: dict[str, Any], dtype: torch.dtype, rank: int 
         # Adam divides a gradient by its own size, and so would make something of what is nothing but rounding
         patch.setattr(loop, "make_optimizer", lambda parameters, spec: torch.optim.SGD(parameters, RATE))
         patch.setattr(loop, "set_rates", lambda *_: None)
-        trainer = make_trainer(name, **given, rank=rank, world=world)
+        trainer = make_trainer(source(name), **given, rank=rank, world=world)
         trainer.method.to(dtype)
         found: dict[str, Any] = {}
         for index, stage in enumerate(trainer.stages):

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from halfseen.data import choose_split, images, open_data, pool
+from halfseen.data.folders import open_folder
 from halfseen.errors import UserError
 from tests.data.test_images import bomb
 from tests.shared import unpacked
@@ -389,3 +390,18 @@ def test_blood_cells_with_most_labels_taken_away(tmp_path):
     split = choose_split(data.y, data.given, seed=0, classes=data.classes)
     assert (len(split.labelled), len(split.val), len(split.unlabelled)) == (24, 6, 170)
     assert torch.equal(open_data(root).x, data.x)
+
+
+def test_a_pool_may_have_loose_pictures_and_no_class(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "cat/c.png", "test/cat/d.png", "test/e.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), "red").save(tmp_path / name)
+    found = open_folder(tmp_path, pool=True, progress=False)
+    assert dict(zip(found.paths or (), found.y.tolist(), strict=True)) == {"a.png": -1, "b.png": -1, "cat/c.png": 0}
+    assert found.test_paths == ("test/cat/d.png",)
+    assert ("test/e.png", "in the test part without a label") in found.skipped
+    albums = open_folder(tmp_path, pool=True, albums=True, progress=False)
+    assert albums.paths == ("a.png", "b.png", "cat/c.png")
+    assert albums.classes == ()
+    (tmp_path / "labels.csv").write_text("path,label\na.png,dog\n")  # a table says it all, with or without albums
+    assert open_folder(tmp_path, pool=True, albums=True, progress=False).classes == ("dog",)

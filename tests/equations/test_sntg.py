@@ -111,3 +111,9 @@ def test_hosts_and_settings_that_cannot_be() -> None:
     alone = SNTG(Config(host="supervised"), task())
     with pytest.raises(UserError, match="supervised does not show"):
         alone.stages(Plan(10, 8, 32, (8, 16)))[0].loss(batch(), MID)
+
+
+def test_a_head_on_features_that_stay_as_they_are_is_refused() -> None:
+    """A linear network has no features of its own: the term would train nothing."""
+    with pytest.raises(UserError, match="take --net mlp"):
+        make_trainer("sntg", net="linear")

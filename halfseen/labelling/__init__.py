@@ -1,0 +1,1 @@
+"""The page for naming pictures, and its server on loopback."""

@@ -1,0 +1,1 @@
+"""The page for naming pictures, its server and its browser."""
