@@ -130,6 +130,6 @@ def finished(folder: Folder, data: Any, settings: Settings) -> Result:
 
 
 def write_page(folder: Folder, images: ImageSet, display: Display) -> None:
-    from halfseen.report.page import write_run_page  # plotly and jinja2: only who wants a page waits for them
+    from halfseen.report.page import write_run_page  # jinja2: only who wants a page waits for it
 
     display.say(f"The page that shows why to believe it: {write_run_page(folder, images)}")

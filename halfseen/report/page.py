@@ -56,7 +56,6 @@ def fill(record: Record, comparison: Comparison | None) -> dict[str, Any]:
         "skipped_rows": skipped_rows,
         "percent": tables.percent,
         "interval": tables.interval,
-        "js": figures.plotly_js(),
     }
 
 

@@ -9,13 +9,15 @@ from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
-from halfseen.report.figures import COLOURS, draw, name
+from halfseen.report.chart import Chart, linear
+from halfseen.report.figures import COLOURS
 from halfseen.report.record import Array, Predictions, Record
 
 MOST_LABELLED = 60
 MOST_UNSURE = 24
 SIDE = 96  # pixels; larger pictures are made smaller
 GRID = 140  # points of a side at which a decision is drawn
+MOST_POINTS = 20_000  # of the plane
 
 
 @dataclass(frozen=True)
@@ -112,34 +114,30 @@ def plane(record: Record) -> Markup | None:
     margin = 0.08 * (high - low)
     xs, ys = (torch.linspace(float(a), float(b), GRID) for a, b in zip(low - margin, high + margin, strict=True))
     grid = torch.cartesian_prod(xs, ys)
+    (low_x, high_x), (low_y, high_y) = ((float(axis[0]), float(axis[-1])) for axis in (xs, ys))
     K = len(record.classes)
     region = load_model(record.folder.path).probabilities(grid).argmax(1).view(GRID, GRID).T
+    chart = Chart("plane", linear(xs.tolist()), linear(ys.tolist()), ("first feature", "second feature"), 400)
     colours = [COLOURS[k % len(COLOURS)] for k in range(K)]
-    steps = [[edge, colours[k]] for k in range(K) for edge in (k / K, (k + 1) / K)]
-    traces = [
-        {
-            "type": "heatmap",
-            "x": xs.tolist(),
-            "y": ys.tolist(),
-            "z": region.tolist(),
-            "zmin": -0.5,
-            "zmax": K - 0.5,
-            "colorscale": steps,
-            "opacity": 0.18,
-            "showscale": False,
-            "hoverinfo": "skip",
-        }
-    ]
+    half = [float(axis[1] - axis[0]) / 2 for axis in (xs, ys)]
+    for row, y in zip(region.tolist(), ys.tolist(), strict=True):
+        start = 0
+        for i in range(1, GRID + 1):  # a box for as long as the class is the same
+            if i == GRID or row[i] != row[start]:
+                left, right = (max(low_x, min(high_x, float(v))) for v in (xs[start] - half[0], xs[i - 1] + half[0]))
+                under, above = (max(low_y, min(high_y, v)) for v in (y - half[1], y + half[1]))
+                chart.bar(left, right, under, above, tint(colours[row[start]]), record.classes[row[start]])
+                start = i
     free, given = x[record.split.unlabelled], record.split.labelled
-    grey = {"size": 3, "color": "#7A8087"}
-    traces.append(points(free, "unlabelled", grey))
+    chart.dots(free[:MOST_POINTS].tolist(), "#7A8087", 2.5, "unlabelled")
     for k, title in enumerate(record.classes):
         rows = given[record.images.y[given] == k]
-        marker = {"size": 11, "color": colours[k], "line": {"width": 1.5, "color": "black"}}
-        traces.append(points(x[rows], f"labelled {title}", marker))
-    return draw("plane", traces, "first feature", "second feature", 460)
+        if len(rows):
+            chart.dots(x[rows].tolist(), colours[k], 8, f"labelled {title}", "black")
+    return chart.markup()
 
 
-def points(x: Tensor, title: str, marker: dict[str, object]) -> dict[str, object]:
-    columns = {"x": x[:, 0].tolist(), "y": x[:, 1].tolist()}
-    return {"type": "scatter", "mode": "markers", **columns, "name": name(title), "marker": marker}
+def tint(colour: str) -> str:
+    """The colour at a fifth of its strength, on white."""
+    parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(255 - 0.18 * (255 - p)):02x}" for p in parts)
