@@ -318,7 +318,7 @@ class Compare:
     """
 
     methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD ...")]
-    """Names, or with settings of their own: fixmatch "fixmatch:tau=0.9,lambda_u=2"."""
+    """Names, or with settings of their own: fixmatch "fixmatch:tau=0.9,lambda_u=2"; all: every method that runs here."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder of the runs and of results.json."""
     data: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="DATA")]] = None

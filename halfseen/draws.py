@@ -2,7 +2,10 @@
 
 Every process draws the numbers of the whole batch from generators that are seeded alike, and keeps those of its own
 rows, `[rank::world]`. So a row's crop, noise or drawn class does not depend on how many processes share the work.
+(Dropout has torch's own generator, which is shared in the same way: machine/shares.py.)
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,6 +14,7 @@ from torch import Tensor
 class Draws:
     def __init__(self, generator: torch.Generator, rank: int = 0, world: int = 1) -> None:
         self.generator, self.rank, self.world = generator, rank, world
+        self.share: Callable[[int], tuple[int, int]] | None = None  # where processes have not as many rows each
 
     @classmethod
     def seeded(cls, seed: int, device: torch.device | str = "cpu", rank: int = 0, world: int = 1) -> "Draws":
@@ -22,17 +26,19 @@ class Draws:
 
     def uniform(self, n: int, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Floats in [low, high), one block of `shape` for each of n rows."""
-        values = torch.empty(n * self.world, *shape, device=self.device)
-        return self._mine(values.uniform_(low, high, generator=self.generator))
+        rows, mine = self._rows(n)
+        values = torch.empty(rows, *shape, device=self.device)
+        return values.uniform_(low, high, generator=self.generator)[mine]
 
     def normal(self, n: int, *shape: int) -> Tensor:
-        values = torch.empty(n * self.world, *shape, device=self.device)
-        return self._mine(values.normal_(generator=self.generator))
+        rows, mine = self._rows(n)
+        values = torch.empty(rows, *shape, device=self.device)
+        return values.normal_(generator=self.generator)[mine]
 
     def integers(self, low: int, high: int, n: int, *shape: int) -> Tensor:
         """Whole numbers in low..high-1."""
-        size = (n * self.world, *shape)
-        return self._mine(torch.randint(low, high, size, generator=self.generator, device=self.device))
+        rows, mine = self._rows(n)
+        return torch.randint(low, high, (rows, *shape), generator=self.generator, device=self.device)[mine]
 
     def gumbel(self, n: int, *shape: int) -> Tensor:
         """Standard Gumbel noise: the argmax (top m) of log-weights plus it is a draw (m draws) in their proportion."""
@@ -41,11 +47,13 @@ class Draws:
         return -torch.log(exponential.clamp_min(tiny))
 
     def beta(self, a: float, b: float, n: int) -> Tensor:
+        rows, mine = self._rows(n)
         one, two = (
-            torch._standard_gamma(torch.full((n * self.world,), v, device=self.device), generator=self.generator)
-            for v in (a, b)
+            torch._standard_gamma(torch.full((rows,), v, device=self.device), generator=self.generator) for v in (a, b)
         )
-        return self._mine(one / (one + two))
+        return (one / (one + two))[mine]
 
-    def _mine(self, values: Tensor) -> Tensor:
-        return values[self.rank :: self.world] if self.world > 1 else values
+    def _rows(self, n: int) -> tuple[int, slice]:
+        """How many rows all processes have, and which of them are these n."""
+        whole, first = (n * self.world, self.rank) if self.share is None else self.share(n)
+        return whole, slice(first, None, self.world)

@@ -121,13 +121,19 @@ def schedule_of(text: str) -> Schedule:
 
 
 def groups(parameters: Iterable[nn.Parameter], spec: Optim) -> list[dict[str, object]]:
-    """Decayed and undecayed parameters: vectors are biases and batch norm."""
-    trained = [p for p in parameters if p.requires_grad]
-    if spec.decay_all or spec.weight_decay == 0:
-        return [{"params": trained, "weight_decay": spec.weight_decay}]
-    matrices, vectors = ([p for p in trained if (p.ndim > 1) == big] for big in (True, False))
-    both = [(matrices, spec.weight_decay), (vectors, 0.0)]
-    return [{"params": ps, "weight_decay": decay} for ps, decay in both if ps]
+    """Decayed and undecayed parameters (vectors are biases and batch norm), apart by their share of the rate.
+
+    A parameter's attribute `share` is what a fine-tuned backbone's layers have (model/tuned.py); without one it is 1.
+    """
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for p in parameters:
+        if p.requires_grad:
+            decayed = spec.decay_all or spec.weight_decay == 0 or p.ndim > 1
+            found.setdefault((getattr(p, "share", 1.0), decayed), []).append(p)
+    return [
+        {"params": ps, "weight_decay": spec.weight_decay if decayed else 0.0, "share": share}
+        for (share, decayed), ps in sorted(found.items(), key=lambda item: item[0], reverse=True)
+    ]
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], spec: Optim) -> torch.optim.Optimizer:
@@ -162,7 +168,7 @@ def set_rates(optimizer: torch.optim.Optimizer, spec: Optim, progress: float) ->
     """The rate (and Adam's beta1) at this point of the stage."""
     lr = spec.lr * schedule_of(spec.schedule)(progress)
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("share", 1.0)  # runs of before there were shares go on
         if "betas" in group:
             beta1, beta2 = spec.betas
             if spec.beta1_end is not None:

@@ -16,13 +16,17 @@ Float = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 
 # what changes no number of a run, so that it may differ when the run goes on
-MAY_CHANGE = ("threads", "save_every", "quiet", "report", "tensorboard", "root")
+MAY_CHANGE = ("threads", "save_every", "quiet", "report", "tensorboard", "root", "slim")
+
+
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
 class Settings:
-    method: str = "fixmatch"
-    """A name of `halfseen list`, or a Python file with a Config and a Method."""
+    method: str = AUTO
+    """A name of `halfseen list`, also that of a probe, or a Python file with a Config and a Method; auto: fixmatch, or on a
+    backbone what fits the data best by trials on folds of the labels."""
     net: str = "auto"
     """A name of `halfseen list`, or FILE.py:factory; auto: small for pictures to 40 px, resnet18 above, mlp for vectors."""
     backbone: str = "auto"
@@ -32,6 +36,10 @@ class Settings:
     """Weak views of each image that the backbone looks at, once."""
     strong_views: int = 4
     """Strong views of each image that the backbone looks at, once."""
+    tune: Literal["head", "last", "all"] = "head"
+    """What of a backbone is trained after its head was: nothing, its last layer, or all, on pixels (a GPU, or patience)."""
+    slim: bool = False
+    """Leave the backbone out of the saved model, which then names it and its hash, and needs the same one to be there."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = ()
     """Settings of the method and the network: method.tau=0.9 net.dropout=0.3 (see `halfseen explain METHOD`)."""
 
@@ -131,6 +139,8 @@ class Settings:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative; 0 chooses a fitting number of steps")
         if self.per_image and self.zca:
             raise UserError("--per-image and --zca both say how images are normalised; give one of them")
+        if self.tune != "head" and self.slim:
+            raise UserError(f"--slim names a backbone, and --tune {self.tune} makes another one of it; leave one out")
         if self.num_labels is not None and self.labels_per_class is not None:
             raise UserError("--num-labels and --labels-per-class both say how many labels to keep; give one of them")
 

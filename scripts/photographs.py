@@ -23,6 +23,7 @@ from halfseen.backbones import load_backbone
 from halfseen.data import ImageSet, open_data
 from halfseen.data.bank import Bank, banked
 from halfseen.data.store import Views
+from halfseen.probes import PROBES
 from halfseen.run.session import draw_split
 from halfseen.settings import Settings
 
@@ -42,6 +43,10 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "commatch, aligned": ("commatch", ALIGN),
     "fixmatch, aligned to estimate": ("fixmatch", ESTIMATE),
     "dnll, aligned to estimate": ("dnll", ESTIMATE),
+    "probe": ("probe", ()),
+    "graph": ("graph", ()),
+    "prototype": ("prototype", ()),
+    "auto": ("auto", ()),
 }
 SKLEARN = ("logistic regression", "logistic regression, all views", "label spreading", "self-training")
 OPTIM = ("method.optim.lr=0.03", "method.optim.weight_decay=5e-4")
@@ -85,10 +90,22 @@ def pool(name: str, root: Path) -> ImageSet:
     return open_data(root / {"blood": "folders/blood-cells", "letters": "folders/letters"}[kind], size=96)
 
 
+def at_size(images: ImageSet) -> ImageSet:
+    """Enlarged as small pictures are for a backbone, once for all rows."""
+    if images.shape[1] == 96:
+        return images
+    arrays = {"x": images.x.permute(0, 2, 3, 1).numpy(), "y": images.y.numpy()}
+    if images.test_x is not None and images.test_y is not None:
+        arrays |= {"test_x": images.test_x.permute(0, 2, 3, 1).numpy(), "test_y": images.test_y.numpy()}
+    return open_data(arrays, size=96, flip=True)
+
+
 def run(images: ImageSet, draw: int, method: str, keys: tuple[str, ...], views: tuple[int, int]) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp()) / "run"
     steps = next((int(k.removeprefix("steps=")) for k in keys if k.startswith("steps=")), STEPS)
     keys = (*OPTIM, *(k for k in keys if not k.startswith("steps=")))
+    if method == "auto" or method in PROBES:
+        keys = ()  # rate and decay of OPTIM are every method's own
     try:
         found = halfseen.train(
             images,
@@ -175,22 +192,7 @@ def main() -> None:
     told = options.parse_args()
     place, rows = (TUNING, TUNE) if told.tune else (RESULTS, ROWS)
     draws = range(100, 103) if told.tune else range(*told.draws)
-    images = pool(told.set, told.root)
-    if images.shape[1] != 96:
-        small = images
-        images = open_data(
-            {
-                "x": small.x.permute(0, 2, 3, 1).numpy(),
-                "y": small.y.numpy(),
-                **(
-                    {"test_x": small.test_x.permute(0, 2, 3, 1).numpy(), "test_y": small.test_y.numpy()}
-                    if small.test_x is not None and small.test_y is not None
-                    else {}
-                ),
-            },
-            size=96,
-            flip=True,
-        )
+    images = at_size(pool(told.set, told.root))
     done = [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
     torch.set_num_threads(1)
     for draw in draws:

@@ -80,7 +80,7 @@ class Set:
             return self.ground.fitted(ids, y, self.classes)
         if name == "nearest means":
             return prototype.fit(self.h[ids], y, self.h, classes=self.classes)
-        return probe.fit(self.h[ids], y, self.h, classes=self.classes, C=3.0)
+        return probe.fit(self.h[ids], y, self.h, cfg=probe.Config(C=3.0), classes=self.classes)
 
     def seen(self, ids: Array, committee: bool) -> Seen:
         if len(np.unique(self.y[ids])) < 2:

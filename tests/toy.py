@@ -87,7 +87,7 @@ def make_trainer(
         images.shape
     )
     built = blueprint.build(facts, device, draws, reference=reference_rows(images, split))
-    torch.manual_seed(seed + 1 + rank)
+    torch.manual_seed(seed + 1)
     parts = {"test": (images.test_x, images.test_y)}
     if len(split.val):
         parts["val"] = (images.x[split.val], images.y[split.val])

@@ -7,6 +7,8 @@ FILE.py:factory              factory() returns a module from pixels in [0, 1] to
 """
 
 import re
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +56,51 @@ def load_backbone(name: str) -> Backbone:
     )
 
 
-def rebuild(about: dict[str, Any]) -> Backbone:
-    """The network below a trained model, whose weights come with the model; a graph or a user's own is loaded again."""
+def rebuild(about: Mapping[str, Any], kept: Mapping[str, bytes]) -> Backbone:
+    """The network below a trained model. kept: the files that are with the model; its weights are loaded afterwards.
+
+    A model that only names its backbone gets the one that is here under this name, if it has the same weights.
+    """
     name, key = str(about["name"]), str(about["key"])
-    if name in SIZES:
+    if name in SIZES and about.get("held", True):
         return Lite(name).eval()
-    net = load_backbone(name)
+    if not about.get("held", False):
+        return the_same(name, key)
+    with tempfile.TemporaryDirectory() as place:
+        for file, payload in kept.items():
+            (Path(place) / file).write_bytes(payload)
+        net = from_files(name, Path(place))
+    net.name, net.key, net.kept = name, key, dict(kept)
+    return net
+
+
+def the_same(name: str, key: str) -> Backbone:
+    """The backbone of this name, as it was when its key was this."""
+    try:
+        net = load_backbone(name)
+    except UserError as error:
+        raise UserError(f"the model does not hold its backbone {name}, and it is not here: {error}") from error
     if net.key != key:
         raise UserError(
             f"the model was trained on the backbone {name}, which has other weights now; put the old ones back"
         )
     return net
+
+
+def from_files(name: str, place: Path) -> Backbone:
+    """From copies of its files; of a network of transformers without its weights."""
+    if ".py" in name:
+        from halfseen.backbones.own import load_own
+
+        file, _, factory = name.rpartition(":")
+        return load_own(f"{place / Path(file).name}:{factory}")
+    if name.endswith(".onnx"):
+        from halfseen.backbones.onnx import load_graph
+
+        return load_graph(name, place / Path(name).name)
+    from halfseen.backbones.hub import unweighted
+
+    return unweighted(name, place)
 
 
 def best_installed() -> tuple[str, str]:

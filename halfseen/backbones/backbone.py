@@ -3,7 +3,9 @@
 import copy
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,7 @@ class Backbone(nn.Module, ABC):
     dim: int
     trainable: bool = True  # False: a graph without gradients
     fixed: bool = False  # True: it takes pictures of `side` only
+    kept: Mapping[str, bytes] = MappingProxyType({})  # files by name: what `rebuild` needs beside the weights
 
     @abstractmethod
     def pooled(self, x: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ class Tower(Backbone):
         config = model.config
         self.name, self.model = name, model
         self.key = digest(FORM, *(path for path in sorted(folder.glob("model*.safetensors"))), *configs(folder))
+        self.kept = {path.name: path.read_bytes() for path in configs(folder)}
         pooler = getattr(model, "pooler", None)
         if isinstance(pooler, nn.Module) and any(True for _ in pooler.parameters()):
             model.pooler = None
@@ -131,6 +132,14 @@ def load_folder(name: str, folder: Path) -> Tower:
     missing = [key for key in sorted(found["missing_keys"]) if not any(unused in key for unused in UNUSED)]
     if missing or found["mismatched_keys"]:
         raise misfit(name, f"{len(missing) or len(found['mismatched_keys'])} tensors are missing or of another shape")
+    return Tower(name, model, folder)
+
+
+def unweighted(name: str, folder: Path) -> Tower:
+    """The network that a folder's config.json describes, for weights that come from elsewhere."""
+    config = read_config(name, folder)
+    with quiet(), torch.random.fork_rng(devices=[]):
+        model = imported().AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
     return Tower(name, model, folder)
 
 

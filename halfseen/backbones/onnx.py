@@ -4,6 +4,8 @@ Pictures are normalised as a preprocessor_config.json beside the file says, else
 outputs the one named pooler_output, features or embeddings is taken, else the first of the right shape.
 """
 
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,13 @@ POOLED = ("pooler_output", "features", "embeddings", "image_embeds")
 class Graph(Backbone):
     trainable = False
 
-    def __init__(self, name: str, path: Path, session: Any) -> None:
+    def __init__(self, name: str, path: Path) -> None:
         super().__init__()
-        self.name, self.path, self.session = name, path, session
+        data = sorted(path.parent.glob(f"{path.name}?data"))  # weights of large graphs lie beside them
+        beside = [path.parent / FILE] if (path.parent / FILE).is_file() else []
+        self.name, self.file = name, path.name
+        self.kept = {file.name: file.read_bytes() for file in (path, *data, *beside)}
+        self.session = session = opened(name, path.name, self.kept)
         pictures = the_input(name, session)
         batch, _, height, width = pictures.shape
         self.input, self.output = pictures.name, the_output(name, session)
@@ -33,8 +39,7 @@ class Graph(Backbone):
         self.normalise, self.side = Normalise(pixels), own if self.fixed else pixels.side
         self.least = self.side if self.fixed else 1
         self.rows = batch if isinstance(batch, int) else 0  # 0: any number at once
-        beside = [path.parent / FILE] if (path.parent / FILE).is_file() else []
-        self.key = digest(path, *sorted(path.parent.glob(f"{path.name}?data")), *beside, self.output)
+        self.key = digest(path, *data, *beside, self.output)
         self.eval()
         self.dim = tried(self)
 
@@ -62,7 +67,7 @@ class Graph(Backbone):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.session = opened(self.name, self.path)
+        self.session = opened(self.name, self.file, self.kept)
 
 
 def the_input(name: str, session: Any) -> Any:
@@ -90,7 +95,8 @@ def the_output(name: str, session: Any) -> str:
     return str(outputs[0].name)
 
 
-def opened(name: str, path: Path) -> Any:
+def opened(name: str, file: str, kept: Mapping[str, bytes]) -> Any:
+    """onnxruntime's session of the graph in this file; the files that it has beside it are only read now."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -99,12 +105,15 @@ def opened(name: str, path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
-        return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+        with tempfile.TemporaryDirectory() as place:
+            for each, payload in kept.items():
+                (Path(place) / each).write_bytes(payload)
+            return onnxruntime.InferenceSession(str(Path(place) / file), options, ["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own errors have no common class
-        raise UserError(f"{path} is no ONNX file that can be used ({first_line(error)}): export it again") from error
+        raise UserError(f"{name} is no ONNX file that can be used ({first_line(error)}): export it again") from error
 
 
 def load_graph(name: str, path: Path) -> Graph:
     if not path.is_file():
         raise UserError(f"there is no file {path}: the backbone {name} cannot be loaded")
-    return Graph(name, path, opened(name, path))
+    return Graph(name, path)

@@ -48,9 +48,13 @@ def load_own(name: str) -> Backbone:
         net = factory()
     except Exception as error:
         raise UserError(f"the backbone {name} cannot be made ({first_line(error)}): call it as factory()") from error
+    file = Path(name.rpartition(":")[0]).expanduser()
+    kept = {file.name: file.read_bytes()}
     if isinstance(net, Backbone):
-        net.name = name
+        net.name, net.kept = name, kept
         return net.eval()
     if not isinstance(net, nn.Module):
         raise UserError(f"the backbone {name} is a {type(net).__name__}: the factory must return a torch.nn.Module")
-    return Own(name, net)
+    own = Own(name, net)
+    own.kept = kept
+    return own

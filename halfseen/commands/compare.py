@@ -12,13 +12,11 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from halfseen import methods
 from halfseen.commands.train import run
@@ -29,15 +27,21 @@ from halfseen.grid.node import need_same_code
 from halfseen.grid.where import Where
 from halfseen.grid.work import Work
 from halfseen.machine.files import write_json
+from halfseen.machine.progress import Meter, stderr
 from halfseen.overrides import below, pairs, with_settings
+from halfseen.probes import PROBES
 from halfseen.recipes import BASELINE, Row
 from halfseen.recipes.quoted import Quoted
+from halfseen.report.comparison import print_table
+from halfseen.report.ranks import mean_ranks
 from halfseen.run.start import settled
-from halfseen.settings import MAY_CHANGE, Settings
+from halfseen.run.trial import those_that_run
+from halfseen.settings import AUTO, MAY_CHANGE, Settings
 
 OUTER_COMMA = re.compile(r",(?![^(\[]*[)\]])")  # a list in brackets is one value: shares=[0.3,0.7]
 LOCAL = Where()
-WIDTH = 110  # columns of the table where the terminal is narrower: it may scroll, but no figure is cut
+ALL = "all"  # every method that runs on the data
+REFERENCE = "fixmatch"  # the other row that all are compared with, where it is one
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,23 @@ def compare(
         raise UserError(
             "say how long every run may take: --passes 1e7 gives all methods the same budget (or --minutes)"
         )
+    left_out: dict[str, str] = {}
+    if ALL in methods:
+        methods, left_out = with_all(data, methods, common)
     base = next((m for m in methods if m.partition(":")[0] == BASELINE), BASELINE)  # it may carry settings too
     rows = [Row(m, seeds) for m in dict.fromkeys((base, *methods))]
-    return fill_table(data, rows, list(num_labels) or [None], common, out, where)
+    return fill_table(data, rows, list(num_labels) or [None], common, out, where, left_out=left_out)
+
+
+def with_all(data: str, told: Sequence[str], common: Settings) -> tuple[list[str], dict[str, str]]:
+    """What is told by name, then every other method that runs on the data; and why the rest does not."""
+    named = [m for m in told if m != ALL]
+    others = [n for n in methods.names() if n not in {m.partition(":")[0] for m in named}]
+    with Meter("looking which methods run here", len(others), common.quiet, "methods") as meter:
+        found, why = those_that_run(data, others, common, lambda name: meter.advance(1))
+    for name, sentence in why.items():
+        stderr().print(f"without {name}: {sentence}", markup=False)
+    return named + found, why
 
 
 def fill_table(
@@ -85,6 +103,7 @@ def fill_table(
     where: Where = LOCAL,
     note: str = "",
     quoted: Sequence[Quoted] = (),
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Run what is missing, write OUT/results.json, print the table; what failed is named after it."""
     if any(row.seeds < 1 for row in rows):
@@ -94,7 +113,9 @@ def fill_table(
     where.fetch(works, out)
     agree(jobs)
     failed = where.run(works, out)
-    results = collect(data, jobs, note) | from_papers(quoted, labels)
+    results = (
+        collect(data, jobs, note) | from_papers(quoted, labels) | ({"left_out": dict(left_out)} if left_out else {})
+    )
     write_json(out / "results.json", results)
     print_table(results)
     complain(failed, len(works))
@@ -125,9 +146,10 @@ def job(data: str, row: Row, labels: int | None, seed: int, common: Settings, ou
     name, _, own = row.method.partition(":")
     shared = pairs((*common.overrides, *row.changes.get("overrides", ())))
     chosen = below(shared, "method") | pairs(part for part in OUTER_COMMA.split(own) if part)
-    entry = methods.load(name)
-    with_settings(entry.config(), chosen, name)  # a wrong key shows before anything runs
-    overrides = [f"net.{k}={v}" for k, v in below(shared, "net").items()]
+    probe = PROBES.get(name)
+    if name != AUTO:
+        with_settings((probe or methods.load(name)).config(), chosen, name)  # a wrong key shows before anything runs
+    overrides = [f"net.{k}={v}" for k, v in below(shared, "net").items() if probe is None]
     overrides += [f"method.{k}={v}" for k, v in chosen.items()]
     threads = common.threads or max(1, (os.cpu_count() or 1) // parallel)
     told = {"num_labels": labels, "seed": seed, "split_seed": seed, **row.changes, "method": name, "threads": threads}
@@ -143,7 +165,7 @@ def agree(jobs: Sequence[Job]) -> None:
         if not (j.folder / "config.json").is_file():
             continue
         config = json.loads((j.folder / "config.json").read_text())
-        began = Settings.from_json(config["settings"])
+        began = Settings.from_json((config.get("choice") or {}).get("asked") or config["settings"])
         differ = [
             f.name
             for f in dataclasses.fields(Settings)
@@ -180,24 +202,25 @@ def child(order: str) -> None:
 def collect(
     data: str, jobs: Sequence[Job], note: str = "", metrics: Callable[[Work], dict[str, Any] | None] = Work.metrics
 ) -> dict[str, Any]:
-    """Mean, deviation, and the paired difference to the baseline on the draws of the labels that both have finished."""
+    """Mean, deviation, rank, and the paired differences to the baseline and to FixMatch on the draws of the labels that both
+    have finished; what a step costs in network passes, and what is remembered of an image."""
     table = []
     notes = [note] if note else []
     found: dict[tuple[int | None, str], list[Job]] = {}
     for j in jobs:
         found.setdefault((j.labels, j.row.title), []).append(j)
     base = next((j.row.title for j in jobs if j.row.is_baseline), None)
+    reference = next(
+        (j.row.title for j in jobs if j.row.method.partition(":")[0] == REFERENCE and not j.row.data), None
+    )
     rows = {j.row.title: j.row for j in jobs}
     for n in dict.fromkeys(j.labels for j in jobs):
         told = {t: {j.seed: m for j in found[n, t] if (m := metrics(j.work))} for t in rows if (n, t) in found}
-        against = {draw: accuracy(m) for draw, m in told.get(base or "", {}).items()}
+        scores_of = {title: {draw: accuracy(m) for draw, m in runs.items()} for title, runs in told.items()}
+        ranked = ranks_of(scores_of)
         for title, runs in told.items():
             notes += [m["note"] for m in runs.values() if m["note"] and m["note"] not in notes][:1]
-            scores = {draw: accuracy(m) for draw, m in runs.items()}
-            both = [scores[draw] - against[draw] for draw in scores if draw in against]
-            difference = None
-            if title != base and both:
-                difference = dict(zip(("mean", "low", "high"), with_interval(both), strict=True))
+            scores = scores_of[title]
             table.append(
                 {
                     "method": title,
@@ -208,14 +231,33 @@ def collect(
                     "accuracies": list(scores.values()),
                     "mean": mean_of(list(scores.values())),
                     "std": deviation(list(scores.values())),
-                    "difference": difference,
+                    "difference": None if title == base else paired(scores, scores_of.get(base or "", {})),
+                    "over_fixmatch": None if title == reference else paired(scores, scores_of.get(reference or "", {})),
+                    "rank": ranked.get(title),
                     "paper": rows[title].paper.get(n or 0),
                     "minutes": mean_of([m["seconds"] / 60 for m in runs.values()]),
                     "passes": mean_of([m["passes"] for m in runs.values()]),
                     "steps": [m["steps"] for m in runs.values()],
+                    "passes_a_step": mean_of([m["passes"] / m["steps"] for m in runs.values()]),
+                    "bytes_an_image": mean_of([m["bytes_an_image"] for m in runs.values() if "bytes_an_image" in m]),
                 }
             )
     return {"data": data, "rows": table, "note": "; ".join(notes)}
+
+
+def paired(scores: Mapping[int, float], against: Mapping[int, float]) -> dict[str, float | None] | None:
+    """The mean difference on the draws that both have, with its interval."""
+    both = [scores[draw] - against[draw] for draw in scores if draw in against]
+    return dict(zip(("mean", "low", "high"), with_interval(both), strict=True)) if both else None
+
+
+def ranks_of(scores: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
+    """Mean ranks of the rows that finished something, over the draws that all of these have; of one row none."""
+    done = {title: of for title, of in scores.items() if of}
+    draws = set.intersection(*map(set, done.values())) if len(done) > 1 else set()
+    if not draws:
+        return {}
+    return dict(zip(done, mean_ranks([[of[draw] for of in done.values()] for draw in sorted(draws)]), strict=True))
 
 
 def from_papers(quoted: Sequence[Quoted], labels: Sequence[int | None]) -> dict[str, Any]:
@@ -257,47 +299,6 @@ def with_interval(differences: Sequence[float]) -> tuple[float, float | None, fl
         return mean, None, None
     half = float(t.ppf(0.975, len(differences) - 1)) * s / math.sqrt(len(differences))
     return mean, mean - half, mean + half
-
-
-def print_table(results: dict[str, Any]) -> None:
-    table = Table(title=f"{results['data']}: test accuracy", title_justify="left")
-    quoted = results.get("quoted", [])
-    missing = any(row["missing"] for row in results["rows"])
-    published = bool(quoted) or any(row["paper"] is not None for row in results["rows"])
-    columns = ["labels", "method", "mean ± std", "over supervised (95%)", "minutes", "passes"]
-    for column in columns + ["paper"] * published + ["missing draws"] * missing:
-        if column == "method":  # the only one that may take several lines
-            table.add_column(column, overflow="fold")
-        else:
-            table.add_column(column, justify="right", no_wrap=True)
-    for row in results["rows"]:
-        std = "" if row["std"] is None else f" ± {100 * row['std']:.2f}"
-        gain = row["difference"]
-        over = "" if gain is None else f"{100 * gain['mean']:+.2f}"
-        if gain is not None and gain["low"] is not None:
-            over += f" ({100 * gain['low']:+.2f} to {100 * gain['high']:+.2f})"
-        cells = [str(row["labels"] or "all"), row["method"]]
-        if row["mean"] is None:
-            cells += ["none finished", "", "", ""]
-        else:
-            cells += [f"{100 * row['mean']:.2f}{std}", over, f"{row['minutes']:.1f}", f"{row['passes']:.3g}"]
-        if published:
-            cells.append("" if row["paper"] is None else f"{row['paper']:.2f}")
-        if missing:
-            cells.append(" ".join(map(str, row["missing"])))
-        table.add_row(*cells)
-    for row in quoted:
-        std = "" if row["std"] is None else f" ± {row['std']:.2f}"
-        table.add_row(
-            str(row["labels"]), row["method"], "", "", "", "", f"{row['paper']:.2f}{std}", style="bright_black"
-        )
-    console = Console()
-    console.width = max(console.width, WIDTH)
-    console.print(table)
-    for source in dict.fromkeys(row["source"] for row in quoted):
-        console.print(f"in grey: {source}", style="bright_black", markup=False)
-    if results["note"]:
-        console.print(results["note"])
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ def label_spreading(images: ImageSet, split: Split, plan: Lesson) -> Contender:
         said = torch.from_numpy(model.fit(x, y.numpy()).predict(test_x))
     right = said == images.test_y
     what = f"scikit-learn, on pixels: {plan.neighbours} neighbours, alpha {plan.alpha:g}"
-    accuracy, pair = float(right.double().mean()), metrics.bootstrap_interval(right)
+    accuracy, pair = float(right.double().mean()), metrics.exact_interval(int(right.sum()), len(right))
     return Contender("LabelSpreading", what, accuracy, pair, (time.monotonic() - began) / 60)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from halfseen import methods
-from halfseen.commands.compare import LOCAL, Job, agree, collect, fill_table, jobs_of, print_table
+from halfseen.commands.compare import LOCAL, Job, agree, collect, fill_table, jobs_of
 from halfseen.data.published import PUBLISHED
 from halfseen.errors import UserError, nearest
 from halfseen.grid.estimate import duration, estimate
@@ -21,6 +21,7 @@ from halfseen.machine.progress import stderr
 from halfseen.method import Plan
 from halfseen.recipes import Recipe, Row, recipes
 from halfseen.recipes.quoted import TABLES
+from halfseen.report.comparison import print_table
 from halfseen.settings import Settings
 
 

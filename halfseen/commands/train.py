@@ -1,6 +1,7 @@
 """A run, begun or continued, and its page: what `halfseen train` and `halfseen.train` call."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,17 @@ from halfseen.errors import UserError
 from halfseen.machine import distributed
 from halfseen.machine.progress import Display
 from halfseen.overrides import check
+from halfseen.probes import PROBES
 from halfseen.run.beginning import need_data, need_same, open_images
-from halfseen.run.folder import Folder
+from halfseen.run.choose import choose
+from halfseen.run.fit import Fit
+from halfseen.run.folder import Folder, fresh_place
 from halfseen.run.outcome import headline_of
 from halfseen.run.resume import resumed
 from halfseen.run.session import NEW, Result, Session
-from halfseen.settings import Settings, settings_of
+from halfseen.run.start import settled
+from halfseen.run.tune import head_folder, head_settings, need_same_head, start_of
+from halfseen.settings import AUTO, Settings, settings_of
 
 
 def train(data: Any = None, *, out: Path | str | None = None, resume: bool = False, **settings: Any) -> Result:
@@ -50,11 +56,38 @@ def run(data: Any, settings: Settings, out: Path | None, resume: bool, go_on: st
             return finished(began, data, settings)
     elif out is not None:
         Folder.vacant(out)  # refuses what could not become the run's folder, before the data are read
-    session = Session(data, settings, NEW if out is None else out, began, go_on=go_on)
-    result = session.run()
+    place, choice = NEW if out is None else out, None
+    if settings.method == AUTO:
+        settings, choice = choose(data, settings)
+    made: Session | Fit
+    if settings.tune != "head":
+        made = tuning(data, settings, place, began, choice)
+        result = made.run()
+    elif settings.method in PROBES:
+        made = Fit(data, settings, choice=choice)
+        result = made.run(place, began)
+    else:
+        made = Session(data, settings, place, began, go_on=go_on, choice=choice)
+        result = made.run()
     if settings.report and distributed.rank() == 0:
-        write_page(Folder(result.folder), session.images, session.display)
+        write_page(Folder(result.folder), made.images, made.display)
     return result
+
+
+def tuning(
+    data: Any, settings: Settings, place: Path, began: Folder | None, choice: Mapping[str, Any] | None
+) -> Session:
+    """The second of two runs: what it starts from is trained first, unless it is there."""
+    settings, _ = settled(data, settings)
+    if place is NEW:
+        place = fresh_place(NEW, str(data) if isinstance(data, str | Path) else "arrays", settings.method)
+    head = head_folder(place)
+    if began is None:
+        asked = settled(data, head_settings(settings))[0]
+        if there := (head / "config.json").is_file():
+            need_same_head(head, asked)
+        run(data, asked, head, resume=there, go_on="the same command again")
+    return Session(data, settings, place, began, start=start_of(head), choice=choice)
 
 
 def finished(folder: Folder, data: Any, settings: Settings) -> Result:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from halfseen.data.sets import ImageSet
-from halfseen.data.store import Features, Store, Views, digests
+from halfseen.data.store import Asked, Features, Store, Views, digests
 from halfseen.draws import Draws
 from halfseen.errors import UserError
 from halfseen.machine.progress import Meter
@@ -65,27 +65,21 @@ def banked(
     cache_dir: Path | None = None,
     progress: bool = True,
     only_clean: bool = False,
+    only: Tensor | None = None,
 ) -> ImageSet:
     """The same set with numbers of images for rows, and the bank that knows what they stand for.
 
-    Test and validation images are kept clean only, and so are all with only_clean.
+    Test and validation images are kept clean only, and so are all with only_clean, or all but `only` these of x.
     """
     need_pictures(images, backbone)
     store = Store.open(backbone, images, seed, cache_dir)
     parts = {name: part for name in ("x", "val_x", "test_x") if (part := getattr(images, name)) is not None}
-    rows: dict[str, Tensor] = {}
-    with store.alone():
-        sums = {name: digests(part) for name, part in parts.items()}
-        for name, digest in sums.items():
-            rows[name] = store.rows_of(digest)
-        missing = store.missing(rows, views, only_clean)
-        store.need_room(missing)
-        with Meter(f"{backbone.name} looks at views", sum(len(m) for _, _, m in missing), not progress) as meter:
-            look = backbone.frozen() if missing else None
-            for name, view, at in missing:
-                assert look is not None
-                store.fill(parts[name], sums[name], rows[name], view, at, look, meter)
-        kinds = store.kinds(views, only_clean)
+    asked = Asked(views, only_clean, None if only is None else only.numpy())
+    sums = {name: digests(part) for name, part in parts.items()}
+    rows = store.ready(sums, asked)
+    if rows is None:
+        rows = added(store, parts, sums, backbone, asked, progress=progress)
+    kinds = store.kinds(views, only_clean)
     bank = Bank(backbone.dim, torch.cat(list(rows.values())), kinds)
     numbers: dict[str, Any] = {}
     start = 0
@@ -94,6 +88,28 @@ def banked(
         start += len(part)
     mean, std = spread(bank, numbers["x"][:, 0])
     return replace(images, **numbers, mean=mean, std=std, flip=False, bank=bank, sums=())
+
+
+def added(
+    store: Store,
+    parts: Mapping[str, Tensor],
+    sums: Mapping[str, Any],
+    backbone: Features,
+    asked: Asked,
+    *,
+    progress: bool,
+) -> dict[str, Tensor]:
+    """The rows of these images, when those that were missing have been made; one process at a time."""
+    with store.alone():
+        rows = {name: store.rows_of(digest) for name, digest in sums.items()}
+        missing = store.missing(rows, asked)
+        store.need_room(missing)
+        with Meter(f"{backbone.name} looks at views", sum(len(m) for _, _, m in missing), not progress) as meter:
+            look = backbone.frozen() if missing else None
+            for name, view, at in missing:
+                assert look is not None
+                store.fill(parts[name], sums[name], rows[name], view, at, look, meter)
+    return rows
 
 
 def spread(bank: Bank, numbers: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,9 +69,9 @@ def open_data(
         return open_pair(known.strip(), target.strip(), open_data, **how, **given)
     settings: dict[str, Any] = {"size": side, "channels": channels, "flip": flip}
     if isinstance(source, str) and source in MADE:
-        return _adapt(MADE[source](), side, channels, flip)
+        return adapted(MADE[source](), side, channels, flip)
     if isinstance(source, str) and source in PUBLISHED:
-        return _adapt(open_named(source, Path(root).expanduser() if root else None), side, channels, flip)
+        return adapted(open_named(source, Path(root).expanduser() if root else None), side, channels, flip)
     if isinstance(source, str) and source.startswith("hf:"):
         return open_hub(source.removeprefix("hf:"), **settings)
     if isinstance(source, str | Path):
@@ -117,9 +117,9 @@ def _reach(source: str | Path) -> Path:
     return path
 
 
-def _adapt(data: ImageSet, size: tuple[int, int] | None, channels: int | None, flip: bool | None) -> ImageSet:
-    """A named set at another size or depth, or mirrored against its custom."""
-    if flip is not None:
+def adapted(data: ImageSet, size: tuple[int, int] | None, channels: int | None, flip: bool | None) -> ImageSet:
+    """A set at another size or depth, or mirrored against its custom."""
+    if flip is not None and flip != data.flip:
         data = replace(data, flip=flip)
     if not data.is_images or (size in (None, data.shape[1:]) and channels in (None, data.shape[0])):
         return data
@@ -134,4 +134,4 @@ def _adapt(data: ImageSet, size: tuple[int, int] | None, channels: int | None, f
         mean, std = mean.repeat(depth), std.repeat(depth)
     elif depth < len(mean):
         mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
-    return replace(data, **new, mean=mean, std=std)
+    return replace(data, **new, mean=mean, std=std, sums=())

@@ -67,6 +67,21 @@ class Views:
         return ["clean", *(f"weak-{i}" for i in range(self.weak)), *(f"strong-{i}" for i in range(self.strong))]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Which views of which images have to be there; test and validation images are seen clean only."""
+
+    views: Views
+    only_clean: bool = False
+    only: NDArray[Any] | None = None  # positions of the training images that have other views; none: all
+
+    def views_of(self, part: str) -> list[str]:
+        return self.views.names() if part == "x" and not self.only_clean else ["clean"]
+
+    def positions(self, view: str, count: int) -> NDArray[Any]:
+        return np.arange(count) if self.only is None or view == "clean" else self.only
+
+
 class ByImage(Draws):
     """Random numbers of which each row has a generator of its own: they hang on nothing but its seed."""
 
@@ -132,21 +147,46 @@ class Store:
 
     # ---- which row is whose ---------------------------------------------------------------------------------------------
 
+    def ready(self, sums: Mapping[str, NDArray[np.void]], asked: Asked) -> dict[str, Tensor] | None:
+        """The rows of images whose views are all kept: nothing is written, so nobody waits for who adds others."""
+        known = self.listed()
+        at = {digest.tobytes(): i for i, digest in enumerate(known)}
+        rows: dict[str, Tensor] = {}
+        for name, part in sums.items():
+            found = np.array([at.get(digest.tobytes(), -1) for digest in part])
+            if (found < 0).any():
+                return None
+            rows[name] = torch.from_numpy(found)
+            for view in asked.views_of(name):
+                needed = found[asked.positions(view, len(found))]
+                marks = self.place / f"{view}.done"
+                done = np.fromfile(marks, np.uint8) if marks.is_file() else np.zeros(0, np.uint8)
+                file = self.place / f"{view}.rows"
+                there = min(len(done), file.stat().st_size // (2 * self.dim)) if file.is_file() else 0
+                if len(needed) and (needed.max() >= there or not done[needed].all()):
+                    return None
+        return rows
+
+    def listed(self) -> NDArray[np.void]:
+        file = self.place / "images.sums"
+        payload = file.read_bytes() if file.is_file() else b""
+        return np.frombuffer(payload[: len(payload) // DIGEST * DIGEST], dtype=f"V{DIGEST}")
+
     def rows_of(self, sums: NDArray[np.void]) -> Tensor:
         """[n] rows of these images; new ones get rows at the end."""
         file = self.place / "images.sums"
-        payload = file.read_bytes() if file.is_file() else b""
-        known = np.frombuffer(payload[: len(payload) // DIGEST * DIGEST], dtype=f"V{DIGEST}")
+        known = self.listed()
         at = {digest.tobytes(): i for i, digest in enumerate(known)}
         fresh = []
         for digest in sums:
             if digest.tobytes() not in at:
                 at[digest.tobytes()] = len(at)
                 fresh.append(digest.tobytes())
-        if fresh or len(payload) % DIGEST:
+        written = file.stat().st_size if file.is_file() else 0
+        if fresh or written % DIGEST:
             for marks in self.place.glob("*.done"):  # of a list that lost its end: those rows are no one's now
                 os.truncate(marks, min(marks.stat().st_size, len(known)))
-            with file.open("r+b" if payload else "wb") as out:
+            with file.open("r+b" if written else "wb") as out:
                 out.seek(len(known) * DIGEST)
                 out.write(b"".join(fresh))
         return torch.tensor([at[digest.tobytes()] for digest in sums])
@@ -154,10 +194,12 @@ class Store:
     # ---- rows -----------------------------------------------------------------------------------------------------------
 
     def mapped(self, view: str, write: bool) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
-        """Rows [M, d] and which of them are whole [M]; with write, as long as the list of images."""
-        total = (self.place / "images.sums").stat().st_size // DIGEST
+        """Rows [M, d] and which of them are whole [M]; with write, as long as the list of images, else as there are."""
         file, marks = self.place / f"{view}.rows", self.place / f"{view}.done"
-        if write:
+        if not write:
+            total = min(file.stat().st_size // (2 * self.dim), marks.stat().st_size)
+        else:
+            total = (self.place / "images.sums").stat().st_size // DIGEST
             file.touch()
             marks.touch()
             there = file.stat().st_size // (2 * self.dim)
@@ -170,15 +212,15 @@ class Store:
         done = np.memmap(marks, np.uint8, mode, shape=(total,))
         return rows, done
 
-    def missing(
-        self, rows: Mapping[str, Tensor], views: Views, only_clean: bool
-    ) -> list[tuple[str, str, NDArray[Any]]]:
+    def missing(self, rows: Mapping[str, Tensor], asked: Asked) -> list[tuple[str, str, NDArray[Any]]]:
         """(part, view, positions in the part) of what has still to be looked at."""
         found = []
         for name, at in rows.items():
-            for view in views.names() if name == "x" and not only_clean else ["clean"]:
+            for view in asked.views_of(name):
                 done = self.mapped(view, write=True)[1]
-                first = np.unique(at.numpy(), return_index=True)[1]  # a picture that is there twice is seen once
+                places = asked.positions(view, len(at))
+                # a picture that is there twice is seen once
+                first = places[np.unique(at.numpy()[places], return_index=True)[1]]
                 left = first[done[at.numpy()[first]] == 0]
                 if len(left):
                     found.append((name, view, np.sort(left)))

@@ -31,7 +31,7 @@ from halfseen.settings import Settings
 DEFAULT_STEPS = 1000
 WHOLE = ("steps", "batch", "unlabelled_batch", "threads")  # parameters that count something
 NUMBERS = (*WHOLE, "epochs", "minutes")
-TEXTS = ("method", "weak", "strong", "device")
+TEXTS = ("method", "backbone", "weak", "strong", "device")
 
 
 class InputError(UserError, ValueError):
@@ -50,8 +50,15 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
     method: a name of `halfseen list`, or FILE.py with a Config and a Method.
     net: a name of `halfseen list`, FILE.py:factory, or a factory called with classes= and shape=; auto: mlp for vectors,
         small for images to 40 pixels, resnet18 above.
-    steps, epochs, minutes: length of training, one of them (none: 1,000 steps). An epoch is the method's own. With minutes,
-        the speed of the machine decides how many steps they are, so only steps and epochs give the same result again.
+    backbone: a pretrained network that images start from: lite0, a folder or hub name of transformers, FILE.onnx,
+        FILE.py:factory (none: from scratch). The method, or a probe (probe, graph, prototype), learns from its features.
+        Images keep their size up to the backbone's own; those of up to 40 pixels are enlarged to 96.
+    tune: head, last or all: what of the backbone is trained on pixels after its head was (last and all take patience).
+    memory: folder in which a backbone's features are kept from one fit to the next, as cross-validation wants them
+        (None: they are gone after the fit).
+    steps, epochs, minutes: length of training, one of them (none: 1,000 steps, 1,500 on a backbone). An epoch is the
+        method's own. With minutes, the speed of the machine decides how many steps they are, so only steps and epochs
+        give the same result again.
     batch, unlabelled_batch: rows in a step (None: the method's).
     weak, strong: policies of the two views (auto: the method's; `vector` for vectors), as --weak and --strong.
     flip: may an image be mirrored? (None: only colour ones)
@@ -82,6 +89,9 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         method: str = "fixmatch",
         net: Any = "auto",
         *,
+        backbone: str = "none",
+        tune: str = "head",
+        memory: str | Path | None = None,
         steps: int | None = None,
         epochs: float | None = None,
         minutes: float | None = None,
@@ -103,6 +113,9 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
     ) -> None:
         self.method = method
         self.net = net
+        self.backbone = backbone
+        self.tune = tune
+        self.memory = memory
         self.steps = steps
         self.epochs = epochs
         self.minutes = minutes
@@ -140,7 +153,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
             names = [str(c) for c in self.classes_.tolist()]
             images = from_arrays({"x": self._raw(X), "y": codes, "classes": names}, flip=self.flip)
             with as_it_was(self.threads, self.device):
-                self._trained = train(images, settings, self._folder())
+                self._trained = train(images, settings, self._folder(), self._cache())
         self.n_iter_ = self._trained.steps
         self.best_validation_score_ = self._trained.validation
         return self
@@ -215,13 +228,17 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         for name in TEXTS:
             if not isinstance(getattr(self, name), str):
                 raise UserError(f"{name} is given by its name, not as {getattr(self, name)!r}")
+        if self.tune not in ("head", "last", "all"):
+            raise UserError(f"tune is head, last or all, not {self.tune!r}")
         given = {name: getattr(self, name) for name in NUMBERS if getattr(self, name) is not None}
         if not any(name in given for name in ("steps", "epochs", "minutes")):
-            given["steps"] = DEFAULT_STEPS
+            given |= {"steps": DEFAULT_STEPS} if self.backbone == "none" else {}
         seed = seed_of(self.random_state)
         return Settings(
             method=self.method,
             net=self.net,
+            backbone=self.backbone,
+            tune=self.tune,  # type: ignore[arg-type]  # checked above
             overrides=(*as_text("method", self.method_options), *as_text("net", self.net_options)),
             weak=self.weak,
             strong=self.strong,
@@ -243,6 +260,14 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"out={str(self.out)!r} exists already: every fit needs a new folder, or none")
         return folder
+
+    def _cache(self) -> Path | None:
+        """Where features are kept; None: nowhere."""
+        if self.memory is None:
+            return None
+        if self.backbone == "none":
+            raise UserError("memory keeps a backbone's features, and there is none: leave it out, or name a backbone")
+        return Path(self.memory).expanduser()
 
 
 def seed_of(random_state: Any) -> int:

@@ -59,7 +59,7 @@ class Slurm:
         try:
             jobs = self.executor.map_array(OnNode(os.getcwd(), passed_on()), works)
         except Exception as e:  # submitit has several, around what sbatch said
-            said = [line for line in str(e).splitlines() if line.strip()]
+            said = [line for line in str(e).splitlines() if line.strip() and not line.startswith("Try ")]
             raise UserError(
                 f"Slurm refused the jobs: {said[-1].strip() if said else type(e).__name__}; see sbatch --help for --slurm "
                 "KEY=VALUE"

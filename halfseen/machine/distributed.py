@@ -12,6 +12,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+# what gloo says of a peer, at the end of a file and line of its own
+GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket closed", "gloo/transport")
+
 
 def start(device: torch.device) -> None:
     """Join the group that torchrun's environment describes, if there is one and it is not joined yet."""
@@ -23,6 +26,13 @@ def start(device: torch.device) -> None:
 def stop() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def is_lost(e: BaseException) -> bool:
+    """Does this error say that another process of the group has gone?"""
+    return isinstance(e, dist.DistBackendError | dist.DistNetworkError) or (
+        isinstance(e, RuntimeError) and dist.is_initialized() and any(sign in str(e) for sign in GONE)
+    )
 
 
 def world() -> int:
@@ -78,9 +88,38 @@ def mean_count(count: Tensor) -> Tensor:
     """The mean of a number over the processes, without gradient."""
     if world() == 1:
         return count
-    total = count.detach().clone().float()
+    total = count.detach().to(torch.promote_types(count.dtype, torch.float32), copy=True)
     dist.all_reduce(total)
     return total / world()
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over the processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def summed(x: Tensor) -> Tensor:
+    """The sum over the processes, with gradient to the part of each."""
+    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
+    return total
+
+
+def channel_means(x: Tensor, axes: list[int]) -> tuple[Tensor, Tensor]:
+    """Mean of each channel [c] over these dimensions and all processes, with gradient, and of how many values."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    sums = summed(torch.cat([x.sum(axes), x.new_full((1,), x.numel() / x.shape[1])]))
+    return sums[:-1] / sums[-1], sums[-1]
 
 
 def gather_rows(rows: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-NOT_NUMBERS = ("step", "stage", "seconds")  # of a log line: where it stands, not what it measured
+# of a log line: where it stands, and what only an alarm says
+NOT_NUMBERS = ("step", "stage", "seconds", "rarest", "rarest_class")
 WIDE = 1000  # columns of an output that is no terminal: nothing is wrapped or cut there
 PATIENCE = 2.0  # seconds before anything is shown of a short count
 PLAIN_EVERY = 10.0  # seconds between plain lines
@@ -29,7 +30,7 @@ def describe(row: dict[str, Any]) -> str:
     for key, value in row.items():
         if key in NOT_NUMBERS or key.startswith("lr"):
             continue
-        short = {"mask_rate": "used", "pseudo_accuracy": "right", "negative_error": "neg. wrong"}.get(key)
+        short = {"mask_rate": "used", "pseudo_accuracy": "right of them", "negative_error": "neg. wrong"}.get(key)
         shown.append(f"{short} {value:.0%}" if short else f"{key} {value:.3g}")
     return "  ".join(shown)
 
@@ -97,10 +98,10 @@ def clock(seconds: float) -> str:
 
 
 class Meter:
-    """How far a count of images has come: a bar on a terminal, a line now and then elsewhere, nothing when it is short."""
+    """How far a count has come: a bar on a terminal, a line now and then elsewhere, nothing when it is short."""
 
-    def __init__(self, doing: str, total: int, quiet: bool = False) -> None:
-        self.doing, self.total, self.quiet, self.done = doing, total, quiet, 0
+    def __init__(self, doing: str, total: int, quiet: bool = False, what: str = "images") -> None:
+        self.doing, self.total, self.quiet, self.what, self.done = doing, total, quiet, what, 0
         self.console = stderr()
         self.bar: Progress | None = None
 
@@ -128,4 +129,4 @@ class Meter:
         else:
             self.next = now + PLAIN_EVERY
             left = (now - self.start) / max(1, self.done) * (self.total - self.done)
-            print(f"{self.doing}: {self.done:,} of {self.total:,} images, {clock(left)} left", file=sys.stderr)
+            print(f"{self.doing}: {self.done:,} of {self.total:,} {self.what}, {clock(left)} left", file=sys.stderr)

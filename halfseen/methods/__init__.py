@@ -11,6 +11,7 @@ from typing import Any
 from halfseen.errors import UserError, nearest
 from halfseen.machine.files import import_file
 from halfseen.method import Method
+from halfseen.probes import PROBES
 
 FOLDER = Path(__file__).parent
 
@@ -63,7 +64,7 @@ def load(name: str) -> Entry:
 def _from_package(name: str) -> ModuleType:
     stem = name.replace("-", "_")
     if stem not in names():
-        raise UserError(f"there is no method {name!r}; {nearest(name, names())}")
+        raise UserError(f"there is no method {name!r}; {nearest(name, (*names(), *PROBES))}")
     return importlib.import_module(f"halfseen.methods.{stem}")
 
 

@@ -32,7 +32,7 @@ from halfseen.parts.align import Align, Aligned
 from halfseen.parts.cta import learn_strengths
 from halfseen.parts.ema import Ema, early
 from halfseen.parts.forward import frozen_batchnorm, together
-from halfseen.parts.losses import cross_entropy
+from halfseen.parts.losses import cross_entropy, probabilities
 from halfseen.parts.norms import Norm
 from halfseen.parts.running import whole_mean
 from halfseen.parts.weak import WeakPass, with_weak
@@ -79,8 +79,8 @@ class AdaMatch(Method[Config]):
                 alone = together(self.net, x)[0]
             Z_x = self.interpolated(Z_x, alone)
 
-        p_x = Z_x[:n].detach().float().softmax(1)  # [B, C]
-        q = self.align(Z_w.float().softmax(1), batch.y, labelled=p_x)  # [U, C]
+        p_x = probabilities(Z_x[:n].detach())  # [B, C]
+        q = self.align(probabilities(Z_w), batch.y, labelled=p_x)  # [U, C]
         c_tau = self.threshold(p_x)
         kept = q.amax(1) >= c_tau
 

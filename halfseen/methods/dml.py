@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from halfseen.method import Batch, Clock, Losses, Method, Plan, Stage, Task, Unlabelled
 from halfseen.optim import Optim
 from halfseen.parts.align import Align, Aligned
-from halfseen.parts.losses import cross_entropy
+from halfseen.parts.losses import cross_entropy, probabilities
 from halfseen.parts.mutual import Pass, Rows, mutual, read
 from halfseen.parts.norms import RunningNorm
 
@@ -66,7 +66,7 @@ class DML(Method[Config]):
 
     def terms(self, i: str, own: Pass, peer: Pass, y: Tensor) -> dict[str, Tensor]:
         s = int(i) - 1
-        self.align(peer.g_u.float().softmax(1), y, s)
+        self.align(probabilities(peer.g_u), y, s)
         peer = replace(peer, g_u=peer.g_u + self.align.shift(s))
         L_KL = self.cfg.lambda_ml * mutual(own, peer, self.cfg.dml_on)
         return {f"{i}/L_CE": cross_entropy(own.g_x, y).mean(), f"{i}/L_KL": L_KL}

@@ -40,7 +40,7 @@ from halfseen.method import Batch, Clock, Data, Losses, Method, Moment, Plan, St
 from halfseen.optim import Optim
 from halfseen.parts.align import Align, Aligned
 from halfseen.parts.forward import eval_mode
-from halfseen.parts.losses import cross_entropy, negative
+from halfseen.parts.losses import cross_entropy, negative, probabilities
 from halfseen.parts.negatives import ErrorPerception, after_passes, how_many, pick_negatives
 from halfseen.parts.norms import RunningNorm, measured
 from halfseen.parts.ramps import exp_rampup
@@ -103,7 +103,7 @@ class DNLL(Method[Config]):
             for s, (a, _, _) in enumerate(passes):
                 self.perception.watch(s, a, batch.y)
 
-        q = [self.align(w.float().softmax(1), batch.y, s) for s, (_, w, _) in enumerate(passes)]  # [U, K] each
+        q = [self.align(probabilities(w), batch.y, s) for s, (_, w, _) in enumerate(passes)]  # [U, K] each
         c = [p.argmax(1) for p in q]
         Y = [self.negatives(c[s], teacher=s, learner=n - 1 - s) for s in range(n)]  # [U, K] bool each
         own = Y if cfg.epm_self == "reuse" else [self.negatives(c[s], teacher=s, learner=s) for s in range(n)]

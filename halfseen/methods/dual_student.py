@@ -36,7 +36,7 @@ from halfseen.optim import Optim
 from halfseen.parts.align import Align, Aligned
 from halfseen.parts.forward import frozen_batchnorm
 from halfseen.parts.heads import TwoHeads
-from halfseen.parts.losses import cross_entropy, squared
+from halfseen.parts.losses import cross_entropy, probabilities, squared, wide
 from halfseen.parts.norms import RunningNorm
 from halfseen.parts.ramps import exp_rampup
 
@@ -75,21 +75,21 @@ class DualStudent(Method[Config]):
         trained = [student.both(*view) for student, view in zip(self.pair, views, strict=True)]
         across = [self.predict(student, views[1 - s]) for s, student in enumerate(self.pair)]  # [B, K] each
 
-        p_own = [self.align(c_u.detach().float().softmax(1), batch.y, s) for s, (_, (c_u, _)) in enumerate(trained)]
+        p_own = [self.align(probabilities(c_u.detach()), batch.y, s) for s, (_, (c_u, _)) in enumerate(trained)]
         p_across = [self.align.by(p[len(batch.x) :], s) for s, p in enumerate(across)]  # [U, K] each
         across = [torch.cat([across[s][: len(batch.x)], p_across[s]]) for s in (0, 1)]  # labelled rows as they are
         certain = [torch.maximum(p_own[s].amax(1), p_across[s].amax(1)) > cfg.xi for s in (0, 1)]  # [U] each
         stable = [(p_own[s].argmax(1) == p_across[s].argmax(1)) & certain[s] for s in (0, 1)]
-        d = [squared(q_u.detach().float().softmax(1), p_across[s]) for s, (_, (_, q_u)) in enumerate(trained)]
+        d = [squared(probabilities(q_u.detach()), p_across[s]) for s, (_, (_, q_u)) in enumerate(trained)]
         teaches = [stable[s] & (~stable[1 - s] | (d[s] <= d[1 - s])) for s in (0, 1)]
         ramp = exp_rampup(clock.progress, cfg.ramp)
         shared = {"agreement": (p_own[0].argmax(1) == p_own[1].argmax(1)).float().mean()} | self.align.stats()
 
         for s, ((c_x, q_x), (c_u, q_u)) in enumerate(trained):
             r = 1 - s
-            c, q = torch.cat([c_x, c_u]).float(), torch.cat([q_x, q_u]).float()  # [B, K]
+            c, q = wide(torch.cat([c_x, c_u])), wide(torch.cat([q_x, q_u]))  # [B, K]
             ce = cross_entropy(c_x, batch.y)
-            stab = teaches[r] * squared(q_u.float().softmax(1), p_own[r])
+            stab = teaches[r] * squared(probabilities(q_u), p_own[r])
             terms = {
                 "CE": ce.sum() / rows if cfg.ce_norm == "batch" else ce.mean(),
                 "con": cfg.consistency * ramp * squared(q.softmax(1), across[s]).mean(),
@@ -111,7 +111,7 @@ class DualStudent(Method[Config]):
     def predict(self, student: TwoHeads, view: tuple[Tensor, Tensor]) -> Tensor:
         """[B, K] class probabilities."""
         with frozen_batchnorm(student):
-            return torch.cat([c for c, _ in student.both(*view)]).float().softmax(1)
+            return probabilities(torch.cat([c for c, _ in student.both(*view)]))
 
     def stages(self, plan: Plan) -> list[Stage]:
         optim = {f"students.{s}": self.cfg.optim for s in (0, 1)}

@@ -23,7 +23,7 @@ from halfseen.optim import Optim
 from halfseen.parts.align import Align, Aligned
 from halfseen.parts.cta import learn_strengths
 from halfseen.parts.ema import Ema, early
-from halfseen.parts.losses import cross_entropy
+from halfseen.parts.losses import cross_entropy, probabilities
 from halfseen.parts.norms import Norm
 from halfseen.parts.weak import WeakPass, with_weak
 
@@ -54,7 +54,7 @@ class FixMatch(Method[Config]):
         logits_x, logits_w, logits_s = with_weak(
             self.net, self.labelled_view(batch.x), weak, strong, self.cfg.weak_pass
         )
-        q = self.align(logits_w.float().softmax(1), batch.y)  # [U, K]
+        q = self.align(probabilities(logits_w), batch.y)  # [U, K]
         confidence, pseudo = q.max(1)
         kept = confidence >= self.cfg.tau
 

@@ -29,7 +29,7 @@ from halfseen.optim import Optim
 from halfseen.parts.align import Align, Aligned
 from halfseen.parts.cta import learn_strengths
 from halfseen.parts.ema import Ema, early
-from halfseen.parts.losses import cross_entropy
+from halfseen.parts.losses import cross_entropy, probabilities
 from halfseen.parts.memory import Memory
 from halfseen.parts.norms import Norm
 from halfseen.parts.select import confident
@@ -67,7 +67,7 @@ class FlexMatch(Method[Config]):
         logits_x, logits_w, logits_s = with_weak(
             self.net, self.labelled_view(batch.x), weak, strong, self.cfg.weak_pass
         )
-        q = self.align(logits_w.float().softmax(1), batch.y)  # [U, C]
+        q = self.align(probabilities(logits_w), batch.y)  # [U, C]
         counted, pseudo = confident(q, self.cfg.tau)
         T = self.thresholds()
         kept = q.amax(1) >= T[pseudo]

@@ -31,7 +31,7 @@ from halfseen.parts.align import Align, Aligned
 from halfseen.parts.cta import learn_strengths
 from halfseen.parts.ema import Ema, early
 from halfseen.parts.fairness import fairness
-from halfseen.parts.losses import cross_entropy
+from halfseen.parts.losses import cross_entropy, probabilities
 from halfseen.parts.norms import Norm
 from halfseen.parts.running import Running
 from halfseen.parts.weak import WeakPass, with_weak
@@ -72,7 +72,7 @@ class FreeMatch(Method[Config]):
         cfg = self.cfg
         weak, strong = self.weak(batch.u), self.strong(batch.u)
         logits_x, logits_w, logits_s = with_weak(self.net, self.labelled_view(batch.x), weak, strong, cfg.weak_pass)
-        q = self.align(logits_w.float().softmax(1), batch.y)  # [U, C]
+        q = self.align(probabilities(logits_w), batch.y)  # [U, C]
         confidence, pseudo = q.max(1)
         T = self.thresholds(q, clock.step)
         kept = confidence >= T[pseudo]

@@ -153,7 +153,7 @@ class LabelPropagation(Method[Config]):
             new = Z_u.argmax(1)
             self.moved.copy_((new != self.label[rest]).float().mean())
             self.label.values[rest] = new
-            self.w.values[rest] = certainty(Z_u) if cfg.certain else 1.0
+            self.w.values[rest] = certainty(Z_u).to(self.w.values) if cfg.certain else 1.0
         self.label.values[given] = y
         self.w.values[given] = 1.0
         if cfg.balance:

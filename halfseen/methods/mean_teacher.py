@@ -31,7 +31,7 @@ from halfseen.parts.consistency import CeNorm, RampForm, of_labelled, rising, w_
 from halfseen.parts.ema import Ema
 from halfseen.parts.forward import frozen_batchnorm, together
 from halfseen.parts.heads import TwoHeads
-from halfseen.parts.losses import cross_entropy, probabilities, squared
+from halfseen.parts.losses import cross_entropy, mean, probabilities, squared
 from halfseen.parts.norms import Norm
 
 
@@ -43,7 +43,7 @@ class Config(Aligned):
     consistency_on: Literal["unlabelled", "all"] = "unlabelled"
     ce_norm: CeNorm = "labelled"
     by_share: bool = False  # weight times N_L/N: the paper's on CIFAR
-    mixed: bool = False  # batches are drawn from all images together, as the paper's on CIFAR; in one process
+    mixed: bool = False  # batches are drawn from all images together, as the paper's on CIFAR
     decay: float = 0.999
     decay_in_ramp: float | None = None  # another decay while the weight rises (.99 in the paper)
     norm: Norm | Literal["own"] = (
@@ -86,9 +86,9 @@ class MeanTeacher(Method[Config]):
 
         ce = cross_entropy(class_x, batch.y)
         CE = of_labelled(ce, len(batch.x) + len(batch.u), self.cfg.ce_norm)
-        terms = {"CE": CE, "J": self.weight(clock.progress) * rows.mean()}
+        terms = {"CE": CE, "J": self.weight(clock.progress) * mean(rows)}
         if self.cfg.heads == 2:
-            tie = squared(torch.cat([class_x, class_u]).float(), torch.cat([con_x, con_u]).float())
+            tie = squared(torch.cat([class_x, class_u]), torch.cat([con_x, con_u]))
             terms["tie"] = self.cfg.logit_distance * tie.mean()
         everything = torch.ones_like(p_teacher[:, 0], dtype=torch.bool)
         return Losses(terms, self.align.stats(), unlabelled=Unlabelled(con_u, p_teacher, everything, view=view_u))

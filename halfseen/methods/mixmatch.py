@@ -35,7 +35,7 @@ from halfseen.optim import Optim
 from halfseen.parts.align import Align, Aligned
 from halfseen.parts.ema import Ema, early
 from halfseen.parts.forward import interleaved, together
-from halfseen.parts.losses import cross_entropy, squared
+from halfseen.parts.losses import cross_entropy, probabilities, squared
 from halfseen.parts.norms import Norm
 from halfseen.parts.ramps import linear_rampup
 from halfseen.parts.sharpen import sharpen, temperature_is
@@ -77,7 +77,7 @@ class MixMatch(Method[Config]):
         cfg = self.cfg
         x, views = self.labelled_view(batch.x), [self.weak(batch.u) for _ in range(cfg.K)]
         logits_w = guess(self.net, x, torch.cat(views), cfg.weak_pass)  # [K U, K classes]
-        p = logits_w.float().softmax(1).view(cfg.K, len(batch.u), -1).mean(0)  # [U, classes]
+        p = probabilities(logits_w).view(cfg.K, len(batch.u), -1).mean(0)  # [U, classes]
         q = sharpen(self.align(p, batch.y), cfg.T)
 
         rows, targets = self.mixed(torch.cat([x, *views]), torch.cat([F.one_hot(batch.y, q.shape[1]), *[q] * cfg.K]))
@@ -89,7 +89,7 @@ class MixMatch(Method[Config]):
                 logits_x, logits_u = together(self.net, x_mixed, u_mixed)
         w = cfg.lambda_u * linear_rampup(clock.progress, cfg.ramp)
         L_x = cross_entropy(logits_x, targets[: len(x)]).mean()
-        L_u = squared(logits_u.float().softmax(1), targets[len(x) :]).mean()
+        L_u = squared(probabilities(logits_u), targets[len(x) :]).mean()
         taught = Unlabelled(logits_u[: len(q)], q, torch.ones_like(q[:, 0], dtype=torch.bool), view=views[0])
         return Losses({"L_x": L_x, "L_u": w * L_u}, self.align.stats(), taught)
 

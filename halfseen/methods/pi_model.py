@@ -28,7 +28,7 @@ from halfseen.optim import Optim
 from halfseen.parts.consistency import CeNorm, RampForm, both_kinds, of_labelled, rising, w_max
 from halfseen.parts.ema import Ema, early
 from halfseen.parts.forward import frozen_batchnorm, together
-from halfseen.parts.losses import cross_entropy, probabilities, squared
+from halfseen.parts.losses import cross_entropy, mean, probabilities, squared
 from halfseen.parts.norms import Norm
 
 
@@ -42,7 +42,7 @@ class Config:
     branches: Literal["both", "first"] = "both"  # that get a gradient; first: z' is constant, as in TorchSSL
     skip_first_epoch: bool = False  # w = 0 in it, as Temporal Ensembling's is
     batch_norm_on_u: bool = False  # do unlabelled rows move the running statistics of batch norm? (true in the paper)
-    mixed: bool = False  # batches are drawn from all images together, as the paper's; in one process
+    mixed: bool = False  # batches are drawn from all images together, as the paper's
     decay: float = 0.999  # of the average that is evaluated
     norm: Norm = "measured"  # batch-norm statistics of what is scored: on clean training images, or running ones
     optim: Optim = Optim()
@@ -68,7 +68,7 @@ class PiModel(Method[Config]):
             rows = torch.cat([squared(probabilities(logits_x), probabilities(again_x)), rows])
 
         CE = of_labelled(cross_entropy(logits_x, batch.y), len(batch.x) + len(batch.u), self.cfg.ce_norm)
-        terms = {"CE": CE, "J": self.weight(clock) * rows.mean()}
+        terms = {"CE": CE, "J": self.weight(clock) * mean(rows)}
         p = probabilities(again_u.detach())  # [U, K]
         return Losses(
             terms, unlabelled=Unlabelled(logits_u, p, torch.ones_like(batch.u_ids, dtype=torch.bool), view=view)

@@ -26,7 +26,7 @@ from halfseen.optim import Optim
 from halfseen.parts.align import Align, Aligned
 from halfseen.parts.ema import Ema, early
 from halfseen.parts.forward import frozen_batchnorm, together
-from halfseen.parts.losses import cross_entropy
+from halfseen.parts.losses import cross_entropy, probabilities
 from halfseen.parts.norms import Norm
 from halfseen.parts.ramps import linear_rampup
 from halfseen.parts.weak import WeakPass, with_weak
@@ -66,7 +66,7 @@ class PseudoLabel(Method[Config]):
 
     def loss(self, batch: Batch, clock: Clock) -> Losses:
         logits_x, logits_w, logits_u = self.passes(self.labelled_view(batch.x), self.weak(batch.u))
-        q = self.align(logits_w.float().softmax(1), batch.y)  # [U, K]
+        q = self.align(probabilities(logits_w), batch.y)  # [U, K]
         confidence, pseudo = q.max(1)
         kept = confidence >= (self.cfg.tau if self.cfg.rule == "threshold" else 0.0)
 

@@ -36,7 +36,7 @@ from halfseen.errors import UserError
 from halfseen.method import Batch, Clock, Data, Losses, Method, Moment, Plan, Stage, Task, Unlabelled
 from halfseen.optim import Optim
 from halfseen.parts.forward import eval_mode, frozen_batchnorm, together
-from halfseen.parts.losses import cross_entropy, entropy, kl, squared
+from halfseen.parts.losses import cross_entropy, entropy, kl, squared, wide
 from halfseen.parts.memory import Memory
 from halfseen.parts.norms import RunningNorm, measured
 
@@ -105,7 +105,7 @@ class R2D2(Method[Config]):
         yhat_u, yhat_x = together(
             self.in_chunks, self.weak(batch.u), self.labelled_view(batch.x)
         )  # unlabelled rows come first
-        yhat = torch.cat([yhat_u, yhat_x]).float()  # [U + B, K]
+        yhat = wide(torch.cat([yhat_u, yhat_x]))  # [U + B, K]
         ytil_u = self.pseudo[batch.u_ids]
         ytil_u = torch.where(self.given[batch.u_ids].unsqueeze(1), ytil_u.detach(), ytil_u)  # a known label stays
         ytil = torch.cat([ytil_u, self.pseudo[batch.x_ids].detach()])
@@ -140,7 +140,7 @@ class R2D2(Method[Config]):
     def begin(self, data: Data) -> None:
         ids = data.labelled.to(self.pseudo.device)
         y = data.y[data.labelled].to(ids.device)
-        self.pseudo[ids] = self.cfg.k_init * F.one_hot(y, self.pseudo.shape[1]).float()
+        self.pseudo[ids] = self.cfg.k_init * F.one_hot(y, self.pseudo.shape[1]).to(self.pseudo.dtype)
         self.row_sum.values[ids] = self.cfg.k_init
         self.given[ids] = True
         self.predict(data)
@@ -152,7 +152,7 @@ class R2D2(Method[Config]):
         fresh = measured(data, self.clean, self.net) if self.cfg.norm == "measured" else nullcontext()
         with fresh, eval_mode(self.net):
             for ids, x in data.sweep(data.unlabelled):
-                logits = self.net(self.clean(x)).float()
+                logits = wide(self.net(self.clean(x)))
                 logits = torch.where(self.given[ids].unsqueeze(1), self.pseudo[ids], logits)
                 changed += (logits.argmax(1) != self.pseudo[ids].argmax(1)).sum()
                 self.pseudo[ids] = logits

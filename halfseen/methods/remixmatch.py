@@ -33,7 +33,7 @@ from halfseen.parts.align import Align, Aligned
 from halfseen.parts.cta import learn_strengths
 from halfseen.parts.ema import Ema, early
 from halfseen.parts.forward import frozen_batchnorm, together
-from halfseen.parts.losses import cross_entropy
+from halfseen.parts.losses import cross_entropy, probabilities
 from halfseen.parts.norms import Norm
 from halfseen.parts.ramps import linear_rampup
 from halfseen.parts.rotation import Rotation, rotation_weight
@@ -82,7 +82,7 @@ class ReMixMatch(Method[Config]):
         x = self.strong(batch.x) if cfg.labelled_view == "strong" else self.labelled_view(batch.x)
         weak, strong = self.weak(batch.u), [self.strong(batch.u) for _ in range(cfg.K)]
         logits_w = guess(self.net, x, weak, cfg.weak_pass)
-        q = sharpen(self.align(logits_w.float().softmax(1), batch.y), cfg.T)  # [U, classes]
+        q = sharpen(self.align(probabilities(logits_w), batch.y), cfg.T)  # [U, classes]
 
         rows = torch.cat([x, *strong, weak])
         targets = torch.cat([F.one_hot(batch.y, q.shape[1]).to(q.dtype), *[q] * (cfg.K + 1)])

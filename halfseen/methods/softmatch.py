@@ -31,7 +31,7 @@ from halfseen.optim import Optim
 from halfseen.parts.align import Align, Aligned
 from halfseen.parts.cta import learn_strengths
 from halfseen.parts.ema import Ema, early
-from halfseen.parts.losses import cross_entropy
+from halfseen.parts.losses import cross_entropy, probabilities
 from halfseen.parts.norms import Norm
 from halfseen.parts.running import Running, moments
 from halfseen.parts.weak import WeakPass, with_weak
@@ -72,7 +72,7 @@ class SoftMatch(Method[Config]):
         cfg = self.cfg
         weak, strong = self.weak(batch.u), self.strong(batch.u)
         logits_x, logits_w, logits_s = with_weak(self.net, self.labelled_view(batch.x), weak, strong, cfg.weak_pass)
-        p = logits_w.float().softmax(1)  # [U, C]
+        p = probabilities(logits_w)  # [U, C]
         aligned = self.align(p, batch.y)
         weights = self.weights(aligned.amax(1), clock.step)
         target = aligned if cfg.align_labels else p

@@ -29,7 +29,7 @@ from halfseen.optim import Optim
 from halfseen.parts.align import Align, Aligned
 from halfseen.parts.consistency import CeNorm, RampForm, both_kinds, of_labelled, rising, w_max
 from halfseen.parts.ensemble import ensembled, remember
-from halfseen.parts.losses import cross_entropy, probabilities, squared
+from halfseen.parts.losses import cross_entropy, mean, probabilities, squared
 from halfseen.parts.memory import Memory
 from halfseen.parts.norms import RunningNorm
 
@@ -43,7 +43,7 @@ class Config(Aligned):
     consistency_on: Literal["unlabelled", "all"] = "all"
     ce_norm: CeNorm = "labelled"  # batch: the labelled sum over all rows, and the weight times N_L/N: the paper's
     batch_norm_on_u: bool = True  # do unlabelled rows share the labelled ones' forward and move the running statistics?
-    mixed: bool = False  # batches are drawn from all images together, as the paper's; in one process
+    mixed: bool = False  # batches are drawn from all images together, as the paper's
     norm: RunningNorm = "measured"  # batch-norm statistics of what is scored; copied: the running ones
     optim: Optim = Optim("adam", lr=0.003, schedule="te", beta1_end=0.5, weight_decay=0.0)  # lr .001 on SVHN
 
@@ -75,9 +75,10 @@ class TemporalEnsembling(Method[Config]):
             rows = torch.cat([valid_x * squared(z_x, target_x), rows])
 
         CE = of_labelled(cross_entropy(logits_x, batch.y), len(x) + len(u), self.cfg.ce_norm)
-        terms = {"CE": CE, "J": self.weight(clock.progress) * rows.mean()}
-        for ids, z in ((batch.x_ids, z_x), (batch.u_ids, z_u)):
-            remember(self.Z, self.n, ids, z.detach(), self.cfg.alpha)
+        terms = {"CE": CE, "J": self.weight(clock.progress) * mean(rows)}
+        # both kinds at once: of a mixed batch each process has as many rows in all
+        z = torch.cat([z_x, z_u]).detach()
+        remember(self.Z, self.n, torch.cat([batch.x_ids, batch.u_ids]), z, self.cfg.alpha)
         return Losses(terms, self.align.stats(), Unlabelled(logits_u, target_u, valid_u))
 
     def weight(self, progress: float) -> float:

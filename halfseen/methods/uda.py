@@ -28,7 +28,7 @@ from halfseen.optim import Optim
 from halfseen.parts.align import Align, Aligned
 from halfseen.parts.cta import learn_strengths
 from halfseen.parts.ema import Ema, early
-from halfseen.parts.losses import cross_entropy, mean_of
+from halfseen.parts.losses import cross_entropy, mean_of, probabilities
 from halfseen.parts.norms import Norm
 from halfseen.parts.sharpen import sharpen, temperature_is
 from halfseen.parts.weak import WeakPass, with_weak
@@ -65,7 +65,7 @@ class UDA(Method[Config]):
         logits_x, logits_w, logits_s = with_weak(
             self.net, self.labelled_view(batch.x), weak, strong, self.cfg.weak_pass
         )
-        p = self.align(logits_w.float().softmax(1), batch.y)  # [U, C]
+        p = self.align(probabilities(logits_w), batch.y)  # [U, C]
         target = sharpen(p, self.cfg.tau)
         kept = p.amax(1) >= self.cfg.beta
 
@@ -83,7 +83,7 @@ class UDA(Method[Config]):
         """Bool [B]: B_t."""
         if self.cfg.tsa == "off":
             return torch.ones_like(y, dtype=torch.bool)
-        p_y = logits_x.detach().float().softmax(1).gather(1, y.unsqueeze(1)).squeeze(1)
+        p_y = probabilities(logits_x.detach()).gather(1, y.unsqueeze(1)).squeeze(1)
         return p_y <= self.eta(progress)
 
     def eta(self, progress: float) -> float:

@@ -90,8 +90,8 @@ class VAdD(Method[Config]):
         if cfg.vat:
             LDS = virtual_adversarial(net, u, logits_u, self.task.draws, self.eps, self.xi, noise)
             terms["L_lds"] = cfg.alpha * LDS.mean()
-        dropped = (mask == 0).float().mean()
         p = probabilities(logits_u.detach())
+        dropped = (mask == 0).to(p.dtype).mean()
         return Losses(terms, {"dropped": dropped}, Unlabelled(logits_u, p, torch.ones_like(p[:, 0], dtype=torch.bool)))
 
     def predictors(self) -> dict[str, nn.Module]:

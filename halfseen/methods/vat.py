@@ -26,7 +26,7 @@ from halfseen.method import Batch, Clock, Losses, Method, Task, Unlabelled
 from halfseen.optim import Optim
 from halfseen.parts.adversarial import lengths, noise_state, virtual_adversarial
 from halfseen.parts.forward import frozen_batchnorm
-from halfseen.parts.losses import cross_entropy, entropy
+from halfseen.parts.losses import cross_entropy, entropy, probabilities
 from halfseen.parts.norms import RunningNorm
 from halfseen.parts.ramps import linear_rampup
 
@@ -68,7 +68,7 @@ class VAT(Method[Config]):
         terms["L_lds"] = w * self.cfg.weight * LDS.mean()
         if self.cfg.entmin > 0:
             terms["L_ent"] = w * self.cfg.entmin * entropy(logits_u).mean()
-        p = logits_u.detach().float().softmax(1)  # [U, K]
+        p = probabilities(logits_u.detach())  # [U, K]
         return Losses(terms, unlabelled=Unlabelled(logits_u, p, torch.ones_like(p[:, 0], dtype=torch.bool)))
 
     def predictors(self) -> dict[str, nn.Module]:

@@ -13,6 +13,7 @@ from halfseen.errors import UserError
 from halfseen.method import Method
 from halfseen.model.build import build
 from halfseen.model.facts import Facts
+from halfseen.model.tuned import Base
 from halfseen.nets import describe_options, find_factory
 from halfseen.overrides import below, flat, pairs, read, tuples, with_settings
 from halfseen.settings import Settings
@@ -20,6 +21,7 @@ from halfseen.settings import Settings
 SMALL_SIDE = 40  # pixels; pictures up to here go to `small` unless a network is named
 AUTO = ("auto", "auto", "auto")
 ON_BANK = ("weak", "strong")
+ON_PIXELS = ("photo", "photo+photo-ra")  # of a backbone that is fine-tuned: the views that the bank was made of
 UNSEEN = ("none", "none", "none")  # of a model that only predicts
 
 
@@ -59,10 +61,14 @@ class Blueprint:
         config = with_settings(entry.config(), tuples(about["method_settings"]), "method")
         return cls(entry, config, about["net"], about["net_options"], UNSEEN)
 
-    def fitted(self, shape: tuple[int, ...], on_bank: bool = False) -> Self:
-        """With a network and views for data of this shape in place of "auto", and the network's settings read."""
-        net = default_net(shape, on_bank) if self.net == "auto" else self.net
+    def fitted(self, shape: tuple[int, ...], on_bank: bool = False, tuned: bool = False) -> Self:
+        """With a network and views for data of this shape in place of "auto", and the network's settings read.
+
+        on_bank: for features of images. tuned: for images, and a head's network for their features.
+        """
+        net = default_net(shape, on_bank or tuned) if self.net == "auto" else self.net
         own = self.entry.method.views if len(shape) == 3 else ON_BANK if on_bank else ("vector", "vector")
+        own = ON_PIXELS if tuned else own
         weak, strong = (mine if given == "auto" else given for mine, given in zip(own, self.policies[:2], strict=True))
         labelled = weak if self.policies[2] == "auto" else self.policies[2]
         options = read_options(net, self.net_options or {})
@@ -85,6 +91,7 @@ class Blueprint:
         compiled: bool = False,
         reference: Tensor | None = None,
         bank: Rows | None = None,
+        base: Base | None = None,
     ) -> Method[Any]:
         """A fresh method on the device. Its networks start from torch's random state, so seed that first."""
         return build(
@@ -99,12 +106,15 @@ class Blueprint:
             compiled=compiled,
             reference=reference,
             bank=bank,
+            base=base,
         )
 
 
 def default_net(shape: tuple[int, ...], on_bank: bool = False) -> str:
+    if on_bank:
+        return "linear"
     if len(shape) == 1:
-        return "linear" if on_bank else "mlp"
+        return "mlp"
     return "small" if max(shape[1:]) <= SMALL_SIDE else "resnet18"
 
 

@@ -14,9 +14,11 @@ from halfseen.draws import Draws
 from halfseen.method import Method, Task, View
 from halfseen.methods import Entry
 from halfseen.model.facts import Facts
+from halfseen.model.tuned import Base
 from halfseen.nets import describe_options, make_net
 from halfseen.nets.cnn13 import init_from_data
 from halfseen.nets.net import Net
+from halfseen.parts.shared_dropout import with_shared_dropout
 from halfseen.parts.synced_norm import with_synced_norms
 
 REFERENCE_ROWS = 256
@@ -74,16 +76,23 @@ def build(
     compiled: bool = False,
     reference: Tensor | None = None,
     bank: Rows | None = None,
+    base: Base | None = None,
 ) -> Method[Any]:
-    """A fresh method on the device. Its networks start from torch's random state, so seed that first."""
+    """A fresh method on the device. Its networks start from torch's random state, so seed that first.
+
+    base: a backbone that every network is put on, and trained with.
+    """
 
     def fresh(prefer: Mapping[str, Any] = MappingProxyType({}), **needed: Any) -> Net:
         known = {name for name, _ in describe_options(net)}
         wanted = {k: v for k, v in prefer.items() if k in known}
         options = {**wanted, **needed, **net_options}
-        made = make_net(net, classes=len(facts.classes), shape=facts.shape, **options)
+        shape = facts.shape if base is None else base.facts.shape
+        made = make_net(net, classes=len(facts.classes), shape=shape, **options)
+        if base is not None:
+            made = base.under(made)
         if draws.world > 1:
-            with_synced_norms(made)
+            with_shared_dropout(with_synced_norms(made))
         made.to(device)
         if len(facts.shape) == 3:
             made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's annotations

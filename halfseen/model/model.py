@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from halfseen.augment import Whitening
 from halfseen.backbones import rebuild
+from halfseen.backbones.backbone import Backbone
 from halfseen.draws import Draws
 from halfseen.errors import UserError
 from halfseen.machine.files import write_bytes, write_json
@@ -21,11 +23,15 @@ from halfseen.method import View
 from halfseen.model.blueprint import Blueprint
 from halfseen.model.build import views
 from halfseen.model.facts import Facts
-from halfseen.model.pixels import OnPixels, on_pixels
+from halfseen.model.pixels import BACKBONE, HEAD, on_pixels
+from halfseen.model.tuned import Base, Tuned
+from halfseen.overrides import tuples, with_settings
+from halfseen.probes import PROBES
 from halfseen.training.judge import logits_of
 
 FORMAT = 1
 WHITENING_PREFIX = "whitening."  # what its tensors are called beside the weights
+BACKBONE_FOLDER = "backbone"  # beside the weights: files that its network is made from
 
 
 class Model:
@@ -80,26 +86,35 @@ class Model:
 
 
 def save_model(folder: Path, net: nn.Module, about: dict[str, Any], facts: Facts) -> None:
-    """Write `model.safetensors` and `model.json` into the folder."""
+    """Write `model.safetensors` and `model.json` into the folder, and beside them what a backbone is made from."""
     from safetensors.torch import save as to_bytes
 
     weights = {k: v.detach().cpu().contiguous().clone() for k, v in net.state_dict().items()}
+    if "backbone" in about and not about["backbone"]["held"]:
+        weights = {k: v for k, v in weights.items() if not k.startswith(BACKBONE)}
+    else:
+        for name, payload in kept_of(net).items():
+            write_bytes(folder / BACKBONE_FOLDER / name, payload)
     if facts.whitening is not None:
         weights |= {WHITENING_PREFIX + k: v for k, v in facts.whitening.tensors().items()}
     write_bytes(folder / "model.safetensors", to_bytes(weights))
     write_json(folder / "model.json", {"format": FORMAT, **about, "facts": facts.as_json()})
 
 
-def load_run(path: Path, place: torch.device) -> Model:
-    """The model of a run folder, or of its `model/` folder."""
+def kept_of(net: nn.Module) -> dict[str, bytes]:
+    """The files that its backbone is made from, if it has one."""
+    return next((dict(part.kept) for part in net.modules() if isinstance(part, Backbone)), {})
+
+
+Parts = tuple[dict[str, Any], Facts, dict[str, Tensor], dict[str, bytes]]
+
+
+def read_model(path: Path) -> Parts:
+    """What was saved in a run folder, or in its `model/` folder: about it, its facts, its weights, its backbone's files."""
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
-    folder = path / "model" if (path / "model").is_dir() else path
-    if not (folder / "model.json").is_file():
-        begun = (path / "config.json").is_file()
-        hint = "the run has not finished; go on with --resume" if begun else "name a run folder or an .onnx file"
-        raise UserError(f"{path} holds no model: {hint}")
+    folder = folder_of(path)
     try:
         about = json.loads((folder / "model.json").read_text())
         facts = read_facts(about["facts"])
@@ -107,19 +122,82 @@ def load_run(path: Path, place: torch.device) -> Model:
         if facts.zca:
             stored = {k: weights.pop(WHITENING_PREFIX + k) for k in ("mean", "matrix")}
             facts = replace(facts, whitening=Whitening.of(stored, math.prod(facts.shape)))
-        own_file = folder.parent / "method.py"
-        blueprint = Blueprint.from_json(about, str(own_file))
-        of_net = read_facts(about["head_facts"]) if "backbone" in about else facts
-        method = blueprint.build(of_net, place, Draws.seeded(0, place))
-        net = method.predictors()[about["predictor"]]
-        if "backbone" in about:
-            net = on_pixels(rebuild(about["backbone"]), net, of_net)
-        net.load_state_dict(weights)
-        if isinstance(net, OnPixels):
-            net.backbone = net.backbone.frozen()
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, SafetensorError) as e:
-        raise UserError(f"the model in {folder} is damaged or of another version ({e}); export the run again") from e
+        held = folder / BACKBONE_FOLDER
+        kept = {file.name: file.read_bytes() for file in sorted(held.iterdir())} if held.is_dir() else {}
+    except (*DAMAGED, SafetensorError) as e:
+        raise damaged(folder, e) from e
+    return about, facts, weights, kept
+
+
+DAMAGED = (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError)
+
+
+def damaged(folder: Path, error: Exception) -> UserError:
+    return UserError(f"the model in {folder} is damaged or of another version ({error}); export the run again")
+
+
+def folder_of(path: Path) -> Path:
+    folder = path / "model" if (path / "model").is_dir() else path
+    if not (folder / "model.json").is_file():
+        begun = (path / "config.json").is_file()
+        hint = "the run has not finished; go on with --resume" if begun else "name a run folder or an .onnx file"
+        raise UserError(f"{path} holds no model: {hint}")
+    return folder
+
+
+def load_run(path: Path, place: torch.device) -> Model:
+    """The model of a run folder, or of its `model/` folder."""
+    about, facts, weights, kept = read_model(path)
+    folder = folder_of(path)
+    try:
+        net = network(about, facts, weights, kept, place, str(folder.parent / "method.py"))
+    except DAMAGED as e:
+        raise damaged(folder, e) from e
     return Model(net, facts, about, place)
+
+
+def network(
+    about: Mapping[str, Any],
+    facts: Facts,
+    weights: Mapping[str, Tensor],
+    kept: Mapping[str, bytes],
+    place: torch.device,
+    own_file: str | None = None,
+) -> nn.Module:
+    """What was saved, with its weights, ready to be asked. kept: the files of its backbone; own_file: of its method."""
+    if "backbone" not in about:
+        net = alone(about, facts, weights, place, own_file)
+        net.load_state_dict(weights)
+        return net
+    of_head = read_facts(about["head_facts"])
+    below = rebuild(about["backbone"], kept)
+    if "tune" in about:
+        base = Base(below, of_head, about["tune"])
+        method = Blueprint.from_json(dict(about), own_file).build(facts, place, Draws.seeded(0, place), base=base)
+        tuned = method.predictors()[about["predictor"]]
+        tuned.load_state_dict(weights)
+        for part in [part for part in tuned.modules() if isinstance(part, Tuned)]:
+            part.backbone = part.backbone.frozen()
+        return tuned
+    if not about["backbone"].get("held", True):
+        weights = {**weights, **{BACKBONE + k: v for k, v in below.state_dict().items()}}
+    top = {k.removeprefix(HEAD): v for k, v in weights.items() if k.startswith(HEAD)}
+    whole = on_pixels(below, alone(about, of_head, top, place, own_file), of_head, place)
+    whole.load_state_dict(weights)
+    whole.backbone = whole.backbone.frozen()
+    return whole
+
+
+def alone(
+    about: Mapping[str, Any], facts: Facts, weights: Mapping[str, Tensor], place: torch.device, own_file: str | None
+) -> nn.Module:
+    """The network of a method, freshly made; of a probe, with its weights, whose shapes say what it is."""
+    if about["method"] in PROBES:
+        kind = PROBES[about["method"]]
+        cfg = with_settings(kind.config(), tuples(about["method_settings"]), "method")
+        return kind.head(cfg, weights).to(place)
+    method = Blueprint.from_json(dict(about), own_file).build(facts, place, Draws.seeded(0, place))
+    return method.predictors()[about["predictor"]]
 
 
 def read_facts(stored: Any) -> Facts:

@@ -17,9 +17,12 @@ from torch import Tensor, nn
 
 import halfseen
 from halfseen.augment.whitening import whitened
+from halfseen.backbones.onnx import Graph as Below
 from halfseen.errors import UserError
 from halfseen.model.facts import Facts
+from halfseen.model.joined import FEATURES, PIXELS, After, Before, example, joined
 from halfseen.model.model import Model, read_facts
+from halfseen.model.pixels import OnPixels
 
 FORMAT = 1
 OPSET = 18  # of ONNX 1.13; onnxruntime 1.14 and later know it
@@ -74,31 +77,42 @@ def to_onnx(model: Model, metadata: dict[str, str]) -> bytes:
     import onnx
 
     facts = model.facts
-    whole = Whole(copy.deepcopy(model.net), facts).eval()
     rows = torch.zeros(2, *facts.shape, dtype=torch.uint8 if len(facts.shape) == 3 else torch.float32)
     try:
-        with quiet():
-            program = torch.onnx.export(
-                whole,
-                (rows,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[name_of(facts)],
-                output_names=["probabilities"],
-                dynamic_shapes=({0: torch.export.Dim("n")},),
-                external_data=False,
-                verbose=False,
-            )
-        assert program is not None
-        proto: Any = program.model_proto
+        if isinstance(model.net, OnPixels) and isinstance(model.net.backbone, Below):
+            before = written(Before(model.net.backbone), rows, name_of(facts), PIXELS)
+            after = written(After(copy.deepcopy(model.net)), example(model.net), FEATURES, "probabilities")
+            proto = joined(model.net, before, after, OPSET)
+        else:
+            proto = written(Whole(copy.deepcopy(model.net), facts), rows, name_of(facts), "probabilities")
         strip(proto)
         proto.producer_name, proto.producer_version = "halfseen", halfseen.__version__
         onnx.helper.set_model_props(proto, metadata)
         onnx.checker.check_model(proto, full_check=True)
         return cast(bytes, proto.SerializeToString())
+    except UserError:
+        raise
     except Exception as error:  # whatever a network of the user's own does that has no form in ONNX
         reason = first_line(error)
         raise UserError(f"the net {model.about['net']} cannot be written as ONNX ({reason}); change the net") from error
+
+
+def written(net: nn.Module, rows: Tensor, takes: str, gives: str) -> Any:
+    """A network as a model of ONNX, for any number of rows like these."""
+    with quiet():
+        program = torch.onnx.export(
+            net.eval(),
+            (rows,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[takes],
+            output_names=[gives],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
 
 
 def name_of(facts: Facts) -> str:

@@ -9,6 +9,8 @@ from halfseen.backbones.backbone import Backbone
 from halfseen.data import ImageSet
 from halfseen.model.facts import Facts
 
+BACKBONE, HEAD = "backbone.", "head."  # what their weights are called in the whole
+
 
 class OnPixels(nn.Module):
     """pixels [n, c, h, w] in [0, 1] -> logits: head((backbone(pixels) - mean) / std)."""
@@ -28,10 +30,9 @@ class OnPixels(nn.Module):
         return logits
 
 
-def on_pixels(backbone: Backbone, head: nn.Module, of_head: Facts) -> OnPixels:
+def on_pixels(backbone: Backbone, head: nn.Module, of_head: Facts, place: torch.device) -> OnPixels:
     """Of a head that was trained under these facts."""
     mean, std = torch.tensor(of_head.mean), torch.tensor(of_head.std)
-    place = next(head.parameters()).device
     return OnPixels(backbone, head, mean, std).to(place).eval()
 
 

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import weight_norm
 
 from halfseen.errors import UserError, nearest
+from halfseen.machine.distributed import channel_means, world
 from halfseen.nets.net import InputNoise, Net, heads_are, picture, rate_is
 
 Norm = Literal["wn_bn", "bn", "bn_bias", "wn_mean_only", "mean_only"]
@@ -78,7 +79,8 @@ class MeanOnlyNorm(_BatchNorm):
         assert self.running_mean is not None
         mean = self.running_mean
         if self.training:
-            mean = x.mean([0, *range(2, x.ndim)])
+            axes = [0, *range(2, x.ndim)]
+            mean = x.mean(axes) if world() == 1 else channel_means(x, axes)[0]
             if self.track_running_stats:
                 with torch.no_grad():
                     self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum or 0.0)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from halfseen.errors import UserError
+from halfseen.machine.shares import for_our_rows
 
 
 class Net(nn.Module):
@@ -41,7 +42,9 @@ class InputNoise(nn.Module):
         self.sd = sd
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.add(x, torch.randn_like(x), alpha=self.sd) if self.training and self.sd > 0 else x
+        if not self.training or self.sd <= 0:
+            return x
+        return torch.add(x, for_our_rows(torch.randn_like, x), alpha=self.sd)
 
     def extra_repr(self) -> str:
         return f"sd={self.sd}"

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from halfseen.machine.shares import for_our_rows
 from halfseen.nets.net import Net, heads_are, picture
 
 
@@ -51,12 +52,17 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         one, two = (branch(x) for branch in self.branches)
         if self.training:
-            a, b = torch.rand(2, len(x), 1, 1, 1, device=x.device).to(one.dtype)  # [n,1,1,1] each
+            a, b = for_our_rows(_pairs, x[:, :1, :1, :1]).to(one.dtype).unbind(1)  # [n,1,1,1] each
             mixed: Tensor = _Mix.apply(one, two, a, b)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
         else:
             mixed = (one + two) / 2
         out: Tensor = self.skip(x) + mixed
         return out
+
+
+def _pairs(x: Tensor) -> Tensor:
+    """Two uniform numbers for each row of x [n,1,1,1]: [n,2,1,1,1]."""
+    return torch.rand(2, *x.shape, device=x.device).transpose(0, 1)
 
 
 class ShiftedSkip(nn.Module):

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from halfseen.errors import UserError
 from halfseen.machine import distributed
+from halfseen.parts.losses import mean
 
 LEAST = 1e-6  # of m: a class that nobody predicts is not divided by 0
 S = 0.5  # weight of the labels' frequencies in the estimate
@@ -87,8 +88,8 @@ class Align(nn.Module):
             return p
         wide = p.detach().to(self.mean.dtype)
         seen = F.one_hot(y, self.K).to(wide.dtype).sum(0)  # [K]
-        new = torch.stack([wide.mean(0), F.one_hot(wide.argmax(1), self.K).to(wide.dtype).mean(0), seen])
-        distributed.average([new])  # of the whole batch: processes have as many rows each
+        new = torch.stack([mean(wide), mean(F.one_hot(wide.argmax(1), self.K).to(wide.dtype)), seen])
+        distributed.average([new])  # of the whole batch
         self.mean[s].lerp_(new[0], 1 - self.d)
         self.hard[s].lerp_(new[1], 1 - self.d)
         self.labels[s] += new[2] * distributed.world()

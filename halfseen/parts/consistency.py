@@ -11,8 +11,10 @@ forms weigh the terms alike, and beside a mean the factor must be left out.
 
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
+from halfseen.machine.distributed import mean_count, world
 from halfseen.parts.forward import frozen_batchnorm, together
 from halfseen.parts.ramps import exp_rampup, linear_rampup
 
@@ -31,7 +33,11 @@ class Sizes(Protocol):
 
 def of_labelled(per_row: Tensor, rows: int, norm: CeNorm) -> Tensor:
     """The labelled term of a batch of `rows` rows in all; 0 without labelled rows, as a mixed batch may come."""
-    return per_row.sum() / max(1, len(per_row) if norm == "labelled" else rows)
+    count = len(per_row) if norm == "labelled" else rows
+    if world() == 1:
+        return per_row.sum() / max(1, count)
+    over = mean_count(per_row.new_full((), count))  # processes may have one labelled row more or less, or none
+    return per_row.sum() / torch.where(over > 0, over, 1)
 
 
 def rising(weight: float, progress: float, ramp: float, form: RampForm) -> float:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from halfseen.augment import CTAugment
 from halfseen.machine import distributed
 from halfseen.parts.forward import eval_mode, together
+from halfseen.parts.losses import probabilities
 
 
 @torch.no_grad()
@@ -22,7 +23,7 @@ def learn_strengths(strong: Callable[[Tensor], Tensor], net: nn.Module, x: Tenso
         return
     view, record = strong.probe(x)
     with eval_mode(net):
-        p = together(net, view)[0].float().softmax(1)
+        p = probabilities(together(net, view)[0])
     truth = nn.functional.one_hot(y, p.shape[1])
     strong.update(record, 1 - (p - truth).abs().sum(1) / 2, add_up=_over_processes)
 

@@ -38,3 +38,20 @@ class TwoHeads(nn.Module):
         second = self.second if self.second is not None else self.net.head2
         assert second is not None
         return torch.cat([c, second(h)], 1)
+
+
+class Beside(nn.Module):
+    """[n, 2K]: the network's logits, and those of a second head that learns on the same features and does not change them.
+
+    The second head begins as a copy of the first.
+    """
+
+    def __init__(self, make_net: Callable[..., Net]) -> None:
+        super().__init__()
+        self.net = make_net()
+        self.second = make_net().head  # of the right kind: weight norm, mean-only norm
+        self.second.load_state_dict(self.net.head.state_dict())
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.net.features(x)
+        return torch.cat([self.net.head(h), self.second(h.detach())], 1)

@@ -17,41 +17,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from halfseen.machine.distributed import mean_count
+from halfseen.machine.distributed import mean_count, world
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """`target` holds a class per row (int64 [n]) or a distribution per row ([n,K])."""
-    logits = _wide(logits)
+    logits = wide(logits)
     return F.cross_entropy(logits, target.to(logits.dtype) if target.ndim == 2 else target, reduction="none")
 
 
 def entropy(logits: Tensor) -> Tensor:
-    log_p = F.log_softmax(_wide(logits), 1)
+    log_p = F.log_softmax(wide(logits), 1)
     return -(log_p.exp() * log_p).sum(1)
 
 
 def kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     """KL(p || q), with gradient to both: whoever wants a fixed side detaches it."""
-    log_p, log_q = F.log_softmax(_wide(p_logits), 1), F.log_softmax(_wide(q_logits), 1)
+    log_p, log_q = F.log_softmax(wide(p_logits), 1), F.log_softmax(wide(q_logits), 1)
     return (log_p.exp() * (log_p - log_q)).sum(1)
 
 
 def probabilities(logits: Tensor) -> Tensor:
     """softmax, [n, K]"""
-    return F.softmax(_wide(logits), 1)
+    return F.softmax(wide(logits), 1)
 
 
 def jensen_shannon(a: Tensor, b: Tensor) -> Tensor:
     """H((p + q)/2) - H(p)/2 - H(q)/2 of the softmaxes of two logits, with gradient to both."""
-    log_p, log_q = F.log_softmax(_wide(a), 1), F.log_softmax(_wide(b), 1)
+    log_p, log_q = F.log_softmax(wide(a), 1), F.log_softmax(wide(b), 1)
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
     return ((log_p.exp() * (log_p - log_m)) + (log_q.exp() * (log_q - log_m))).sum(1) / 2
 
 
 def squared(p: Tensor, q: Tensor) -> Tensor:
     """Mean over the classes of the squared difference of the two tensors as given (probabilities, or logits)."""
-    return (_wide(p) - _wide(q)).square().mean(1)
+    return (wide(p) - wide(q)).square().mean(1)
 
 
 def negative(
@@ -69,7 +69,7 @@ def negative(
     if form == "exact":
         log_not = log1m_softmax(logits)
     elif form == "add_eps":
-        log_not = torch.log(1 - F.softmax(_wide(logits), 1) + eps)
+        log_not = torch.log(1 - F.softmax(wide(logits), 1) + eps)
     else:
         raise ValueError(f"form={form!r}: the negative loss has the forms 'exact' and 'add_eps'")
     N = N.to(log_not.dtype)
@@ -89,7 +89,7 @@ def log1m_softmax(logits: Tensor) -> Tensor:
     Every class but the largest has p_k <= 1/2, where log1p(-p_k) is exact. The largest one, where 1 - p_k may round to
     0, is written with the lse of the others: log(1 - p_k) = -softplus(a_k - lse_{j != k}).
     """
-    logits = _wide(logits)
+    logits = wide(logits)
     largest = logits.argmax(1, keepdim=True)  # [n,1]
     is_largest = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, largest, True)
     others = logits.masked_fill(is_largest, -torch.inf).logsumexp(1, keepdim=True)
@@ -105,9 +105,17 @@ def mean_of(mask: Tensor, per_row: Tensor) -> Tensor:
     Several processes: their gradients are averaged, so each divides by the mean of their counts, and the result is the
     mean over the selected rows of all of them.
     """
-    count = mean_count(mask.sum())
+    count = mean_count(mask.sum().to(per_row.dtype))
     total = torch.where(mask, per_row, 0).sum()
     return total / torch.where(count > 0, count, 1)
+
+
+def mean(per_row: Tensor) -> Tensor:
+    """Mean over the rows (dimension 0) of all processes, of which each may have another number, or none."""
+    if world() == 1:
+        return per_row.mean(0)
+    rows = mean_count(per_row.new_full((), len(per_row)))
+    return per_row.sum(0) / rows
 
 
 def weighted_mean(weights: Tensor, per_row: Tensor) -> Tensor:
@@ -116,5 +124,6 @@ def weighted_mean(weights: Tensor, per_row: Tensor) -> Tensor:
     return (weights * per_row).sum() / torch.where(total > 0, total, 1)
 
 
-def _wide(t: Tensor) -> Tensor:
+def wide(t: Tensor) -> Tensor:
+    """float32 at least: half precision becomes it, and float64 stays."""
     return t if t.dtype == torch.float64 else t.float()

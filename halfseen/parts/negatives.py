@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from halfseen.draws import Draws
 from halfseen.errors import UserError
 from halfseen.machine.distributed import gather_rows
+from halfseen.parts.losses import probabilities
 
 Draw = Literal["sequential", "systematic", "replacement"]
 
@@ -99,7 +100,7 @@ class ErrorPerception(nn.Module):
     @torch.no_grad()
     def watch(self, s: int, logits: Tensor, y: Tensor, shared: bool = True) -> None:
         """Predictions of network s for labelled rows; `shared`: every process has rows of its own."""
-        p = logits.detach().float().softmax(1)
+        p = probabilities(logits.detach())
         if shared:
             p, y = gather_rows(p), gather_rows(y)
         self.seen[s] += errors(p, y)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from halfseen.draws import Draws
 from halfseen.parts.forward import eval_mode
+from halfseen.parts.losses import probabilities
 from halfseen.parts.norms import Data, View, measured
 
 
@@ -52,4 +53,4 @@ def evaluated(net: nn.Module, data: Data, clean: View, norm: str) -> Iterator[No
 def ask(net: nn.Module, data: Data, ids: Tensor, clean: View, norm: str) -> Tensor:
     """Probabilities [n, K] of these images as they are, in evaluation mode."""
     with evaluated(net, data, clean, norm):
-        return torch.cat([net(clean(x)).float().softmax(1) for _, x in data.sweep(ids)])
+        return torch.cat([probabilities(net(clean(x))) for _, x in data.sweep(ids)])

@@ -3,27 +3,10 @@
 torch's own SyncBatchNorm works on GPUs only, and the same run on two CPU processes should be the same run.
 """
 
-from typing import Any, cast
-
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-
-class _Sum(torch.autograd.Function):
-    """The sum over the processes; so is its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        total = grad.contiguous().clone()
-        dist.all_reduce(total)
-        return total
+from halfseen.machine.distributed import channel_means, summed
 
 
 class SyncedNorm(nn.modules.batchnorm._BatchNorm):
@@ -37,17 +20,15 @@ class SyncedNorm(nn.modules.batchnorm._BatchNorm):
             return super().forward(x)
         axes = [d for d in range(x.ndim) if d != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)
-        values = x.float()
-        rows = values.new_full((1,), x.numel() / x.shape[1])
-        sums = _Sum.apply(torch.cat([values.sum(axes), rows]))  # type: ignore[no-untyped-call]
-        n, mean = sums[-1], sums[:-1] / sums[-1]
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean, n = channel_means(values, axes)
         centred = values - mean.view(shape)
-        var = _Sum.apply(centred.square().sum(axes)) / n  # type: ignore[no-untyped-call]
+        var = summed(centred.square().sum(axes)) / n
         self._remember(mean.detach(), (var * n / (n - 1)).detach())
         out = centred * torch.rsqrt(var + self.eps).view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
-        return cast(Tensor, out.to(x.dtype))
+        return out.to(x.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, var: Tensor) -> None:

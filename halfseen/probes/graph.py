@@ -9,16 +9,35 @@ of the classes (Zhu et al. 2003) are set to the labels' own shares, so that none
 or 1:10, that was worth 0.2 to 2 points, and k = 20, alpha = 0.95 was best or nearly so. Folds of 40 labels cannot tell.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
+from halfseen.errors import UserError
+from halfseen.probes.heads import LEAST, SAME, Near, of_scale
 from halfseen.probes.neighbours import nearest
 from halfseen.probes.rows import Array, Scale, rows_of
 
 TINY = 1e-12  # what no label reaches has the labels' shares
-SAME = 1 - 1e-5  # cosine above which a row is one of the pool
+
+
+@dataclass(frozen=True)
+class Config:
+    k: int = 20  # neighbours of an image
+    alpha: float = 0.95  # how much an image believes its neighbours
+    gamma: float = 3.0  # power of the cosines; 0: every edge weighs the same
+    masses: bool = True  # the classes' masses are set to the labels' shares
+
+    def __post_init__(self) -> None:
+        if self.k < 1 or not 0 <= self.alpha < 1 or self.gamma < 0:
+            raise UserError(
+                f"k={self.k}, alpha={self.alpha:g}, gamma={self.gamma:g}: k is at least 1, alpha between 0 and 1, 1 "
+                "excluded, and gamma not negative"
+            )
 
 
 @dataclass(frozen=True)
@@ -31,11 +50,34 @@ class Graph:
 
     def predict_proba(self, features: Array) -> Array:
         """[n, K] float32"""
-        ids, cosines = nearest(self.scale(features), self.nodes, self.k)
-        weights = np.maximum(cosines, 1e-6) ** self.gamma
-        weights[cosines[:, 0] > SAME, 1:] = 0
-        found: Array = np.einsum("nk,nkc->nc", weights, self.p[ids]) / weights.sum(1, keepdims=True)
+        x = self.scale(features)
+        own = self.places(x)
+        found: Array = self.p[own]
+        new = np.flatnonzero(own < 0)
+        if len(new):
+            ids, cosines = nearest(x[new], self.nodes, self.k)
+            weights = np.maximum(cosines, LEAST) ** self.gamma
+            weights[cosines[:, 0] > SAME, 1:] = 0
+            found[new] = np.einsum("nk,nkc->nc", weights, self.p[ids]) / weights.sum(1, keepdims=True)
         return found
+
+    def places(self, x: Array) -> Array:
+        """[n] which node a row is, or -1: whoever asks about the pool itself need not wait for its neighbours."""
+        at = {hash(row.tobytes()): i for i, row in enumerate(self.nodes)}
+        found = np.array([at.get(hash(row.tobytes()), -1) for row in x], np.int64)
+        for i in np.flatnonzero(found >= 0):
+            if not np.array_equal(x[i], self.nodes[found[i]]):
+                found[i] = -1
+        return found
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Of `head`."""
+        nodes, p = torch.from_numpy(self.nodes).half(), torch.from_numpy(self.p)
+        return {**of_scale(self.scale), "nodes": nodes, "p": p}
+
+
+def head(cfg: Config, tensors: Mapping[str, Tensor]) -> nn.Module:
+    return Near(tensors, cfg.k, cfg.gamma)
 
 
 @dataclass(frozen=True)
@@ -45,41 +87,30 @@ class Ground:
     scale: Scale
     nodes: Array  # [M, d] scaled
     W: Any  # [M, M], sparse
-    k: int
-    gamma: float
+    cfg: Config
 
     @classmethod
-    def of(cls, scale: Scale, nodes: Array, k: int = 20, gamma: float = 3.0) -> "Ground":
-        return cls(scale, nodes, affinity(nodes, k, gamma), k, gamma)
+    def of(cls, scale: Scale, nodes: Array, cfg: Config = Config()) -> "Ground":
+        return cls(scale, nodes, affinity(nodes, cfg.k, cfg.gamma), cfg)
 
-    def fitted(self, place: Array, y: Array, classes: int, alpha: float = 0.95, masses: bool = True) -> Graph:
-        """With labels y of the nodes in these places."""
+    def fitted(self, place: Array, y: Array, classes: int) -> Graph:
+        """With labels y of the nodes in these places. Without `masses` p is F, normalised."""
         Y = np.zeros((len(self.nodes), classes), np.float32)
         Y[place, y] = 1
         share = Y.sum(0) / Y.sum()
-        F = np.maximum(spread(self.W, Y, alpha), 0)
-        if masses:
+        F = np.maximum(spread(self.W, Y, self.cfg.alpha), 0)
+        if self.cfg.masses:
             F *= len(F) * share / np.maximum(F.sum(0), TINY)
         reached = F.sum(1, keepdims=True)
         p = np.where(reached > TINY, F / np.maximum(reached, TINY), share)
-        return Graph(self.scale, self.nodes, p.astype(np.float32), self.k, self.gamma)
+        return Graph(self.scale, self.nodes, p.astype(np.float32), self.cfg.k, self.cfg.gamma)
 
 
-def fit(
-    labelled: Array,
-    y: Array,
-    pool: Array,
-    *,
-    classes: int | None = None,
-    k: int = 20,
-    alpha: float = 0.95,
-    gamma: float = 3.0,
-    masses: bool = True,
-) -> Graph:
-    """gamma = 0: every edge weighs the same; without `masses` p is F, normalised. Of views the clean one is a node."""
+def fit(labelled: Array, y: Array, pool: Array, cfg: Config = Config(), classes: int | None = None) -> Graph:
+    """Of views the clean one is a node."""
     rows = rows_of(labelled, y, pool, classes, "unit")
     place, nodes = placed(rows.clean, rows.pool)
-    return Ground.of(rows.scale, nodes, k, gamma).fitted(place, rows.y, rows.classes, alpha, masses)
+    return Ground.of(rows.scale, nodes, cfg).fitted(place, rows.y, rows.classes)
 
 
 def placed(labelled: Array, pool: Array) -> tuple[Array, Array]:

@@ -1,8 +1,9 @@
 """The k nearest rows by cosine: exactly up to EXACT rows, above that nearly so and in time that hardly grows with N^2.
 
-Above EXACT rows everything is looked for in the DIRECTIONS strongest directions first. The rows are put into CELLS cells
-(a few steps of k-means); a row is compared with the cells nearest to its own that hold SHARE of all rows, and its 2k + 10
-best there are compared again in full.
+Above EXACT rows everything is looked for in the strongest directions. The rows are put into CELLS cells (a few steps of
+k-means); in FEW directions a row is compared with the cells nearest to its own that hold SHARE of all rows, and its 2k best
+there are compared again in MANY, where the cosines that are told are taken too. Of 21,000 photographs' features that finds
+87% of the 20 nearest, as many as 2k + 10 found in 96 directions and compared in full, which took three times as long.
 """
 
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ from torch import Tensor
 from halfseen.probes.rows import Array
 
 EXACT = 12_000
-DIRECTIONS = 96
-CELLS, SHARE = 256, 0.1
+FEW, MANY = 192, 320  # directions
+CELLS, SHARE = 256, 0.15
 SAMPLE = 10_000  # rows that directions and cells are found from
 BLOCK = 512  # rows at once
 
@@ -41,13 +42,13 @@ def exactly(q: Tensor, r: Tensor, k: int, themselves: bool) -> tuple[Tensor, Ten
 def nearly(q: Tensor, r: Tensor, k: int, themselves: bool) -> tuple[Tensor, Tensor]:
     sample = torch.from_numpy(np.random.default_rng(0).choice(len(r), min(SAMPLE, len(r)), replace=False))
     _, vectors = torch.linalg.eigh(r[sample].T @ r[sample])
-    strongest = vectors[:, -DIRECTIONS:]
-    short_q, short_r = q @ strongest, r @ strongest
+    q, r = (torch.nn.functional.normalize(x @ vectors[:, -MANY:]) for x in (q, r))
+    short_q, short_r = (x[:, -FEW:].contiguous() for x in (q, r))
     centres = cells(short_r[sample])
     of_q, of_r = ((x @ centres.T).argmax(1) for x in (short_q, short_r))
     members = [torch.nonzero(of_r == c)[:, 0] for c in range(len(centres))]
     sizes = torch.tensor([len(m) for m in members])
-    wanted, most = max(SHARE * len(r), 2 * k + 11), 2 * k + 10
+    wanted, most = max(SHARE * len(r), 2 * k + 1), 2 * k
     ids, cosines = q.new_empty((len(q), k), dtype=torch.int64), q.new_empty(len(q), k)
     for c in range(len(centres)):
         near = (centres @ centres[c]).argsort(descending=True)

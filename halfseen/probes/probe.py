@@ -12,11 +12,16 @@ The solution lies in the span of the rows that it is fitted to, so with fewer ro
 """
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
+from halfseen.errors import UserError
+from halfseen.probes.heads import Flat, of_scale
 from halfseen.probes.rows import Array, Kind, Rows, Scale, folds, rows_of
 
 CS = (1.0, 3.0, 10.0, 30.0, 100.0)
@@ -25,6 +30,18 @@ ERRORS = 2  # standard errors by which another pair must be better
 FOLDS = 5
 FEW = 200  # labelled images up to which the folds are drawn three times
 WIDE = 256  # directions of the rows that the folds look at; the final fit looks at all
+
+
+@dataclass(frozen=True)
+class Config:
+    C: float | None = None  # inverse strength of the penalty; none: by folds
+    views: bool | None = None  # fitted to all views of the labelled images, or to their clean rows; none: by folds
+    scale: Kind = "unit"  # features of length 1, or each of deviation 1
+    seed: int = 0  # of the folds
+
+    def __post_init__(self) -> None:
+        if self.C is not None and self.C <= 0:
+            raise UserError(f"C={self.C:g}: the inverse strength of the penalty is more than 0")
 
 
 @dataclass(frozen=True)
@@ -39,23 +56,27 @@ class Probe:
         """[n, K] float32"""
         return softmax(self.scale(features) @ self.W + self.b)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Of `head`."""
+        return {**of_scale(self.scale), "W": torch.from_numpy(self.W), "b": torch.from_numpy(self.b)}
+
+
+def head(cfg: Config, tensors: Mapping[str, Tensor]) -> nn.Module:
+    return Flat(tensors, cfg.scale == "unit")
+
 
 def fit(
     labelled: Array,
     y: Array,
     pool: Array,
-    *,
+    cfg: Config = Config(),
     classes: int | None = None,
-    scale: Kind = "unit",
-    C: float | None = None,
-    views: bool | None = None,
-    seed: int = 0,
 ) -> Probe:
     """C and views that are given are not chosen."""
-    rows = rows_of(labelled, y, pool, classes, scale)
-    grid_views = [views] if views is not None else [False, True][: rows.labelled.shape[1]]
-    grid = [(c, v) for v in grid_views for c in ((C,) if C is not None else CS)]
-    best = grid[0] if len(grid) == 1 else chosen(rows, grid, seed)
+    rows = rows_of(labelled, y, pool, classes, cfg.scale)
+    grid_views = [cfg.views] if cfg.views is not None else [False, True][: rows.labelled.shape[1]]
+    grid = [(c, v) for v in grid_views for c in ((cfg.C,) if cfg.C is not None else CS)]
+    best = grid[0] if len(grid) == 1 else chosen(rows, grid, cfg.seed)
     W, b = solved(rows.labelled if best[1] else rows.labelled[:, :1], rows.y, best[0], 1e-6)
     whole = np.zeros((rows.pool.shape[1], rows.classes), np.float32)
     bias = np.full(rows.classes, -np.inf, np.float32)
@@ -107,6 +128,7 @@ def solved(x: Array, y: Array, C: float, tolerance: float) -> tuple[Array, Array
     model: Any = LogisticRegression(C=C, tol=tolerance, max_iter=1000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 1000 steps are near enough
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few labels a class are the point
         model.fit(flat if basis is None else flat @ basis, np.repeat(y, V), np.full(L * V, 1 / V))
     W, b = model.coef_.T, model.intercept_
     if W.shape[1] == 1:  # two classes: one score, of the second

@@ -10,15 +10,29 @@ t is the one under which the labels are likeliest when each image is left out of
 any class 0.1.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
+from halfseen.errors import UserError
+from halfseen.probes.heads import Flat, of_scale
 from halfseen.probes.probe import softmax
 from halfseen.probes.rows import Array, Scale, rows_of
 
 TEMPERATURES = np.geomspace(0.01, 1, 21)
 DEFAULT = 0.1
+
+
+@dataclass(frozen=True)
+class Config:
+    temperature: float | None = None  # t; none: the likeliest
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and self.temperature <= 0:
+            raise UserError(f"temperature={self.temperature:g}: what distances are divided by is more than 0")
 
 
 @dataclass(frozen=True)
@@ -35,15 +49,26 @@ class Prototype:
         p[:, self.known] = softmax(nearness(self.scale(features), self.centroids) / self.temperature)
         return p
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Of `head`: distances to centroids are linear on rows of one length."""
+        d = self.centroids.shape[1]
+        W, b = np.zeros((d, self.classes), np.float32), np.full(self.classes, -np.inf, np.float32)
+        W[:, self.known] = self.centroids.T / self.temperature
+        b[self.known] = -(self.centroids**2).sum(1) / (2 * self.temperature)
+        return {**of_scale(self.scale), "W": torch.from_numpy(W), "b": torch.from_numpy(b)}
 
-def fit(
-    labelled: Array, y: Array, pool: Array, *, classes: int | None = None, temperature: float | None = None
-) -> Prototype:
+
+def head(cfg: Config, tensors: Mapping[str, Tensor]) -> nn.Module:
+    return Flat(tensors, unit=True)
+
+
+def fit(labelled: Array, y: Array, pool: Array, cfg: Config = Config(), classes: int | None = None) -> Prototype:
     rows = rows_of(labelled, y, pool, classes, "unit")
     known, place, count = np.unique(rows.y, return_inverse=True, return_counts=True)
     x = rows.labelled.mean(1)
     sums = np.zeros((len(known), x.shape[1]), np.float32)
     np.add.at(sums, place, x)
+    temperature = cfg.temperature
     if temperature is None:
         temperature = likeliest(rows.clean, x, place, sums, count)
     return Prototype(rows.scale, sums / count[:, None], known, rows.classes, float(temperature))

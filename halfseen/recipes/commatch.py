@@ -10,8 +10,8 @@ LONG = Settings(net="wrn-28-2", val="none", steps=2**20)
 WIDE = replace(LONG, net="wrn-28-8", overrides=("method.optim.weight_decay=0.001",))
 
 
-def table(own: str, lambda_u: int, papers: dict[str, dict[int, float]]) -> tuple[Row, ...]:
-    """Table 2's methods; `own`: what the two with AdamW keep of their settings."""
+def table(own: str, lambda_u: int, papers: dict[str, dict[int, float]], balanced: int = 6) -> tuple[Row, ...]:
+    """Table 2's methods; `own`: what the two with AdamW keep of their settings; balanced: rounds of UPS."""
     rows = (
         LABELS_ALONE,
         Row("mean_teacher"),
@@ -20,6 +20,10 @@ def table(own: str, lambda_u: int, papers: dict[str, dict[int, float]]) -> tuple
         Row("uda"),
         Row("fixmatch"),
         Row("flexmatch"),
+        Row(
+            f"ups:rounds=20,seen=strong,batches=proportional,balanced_rounds={balanced},optim.weight_decay=0",
+            name="ups",
+        ),
         Row("commatch"),
     )
     return tuple(replace(row, paper=papers.get(row.title, {})) for row in rows)
@@ -45,7 +49,7 @@ def commatch() -> dict[str, Recipe]:
         "commatch/t2-cifar100": Recipe(
             "CIFAR-100, WRN-28-8 (the paper's table is lost)",
             "cifar100",
-            table(",optim.weight_decay=0.02", 150, {}),
+            table(",optim.weight_decay=0.02", 150, {}, balanced=0),
             WIDE,
             hundred,
         ),

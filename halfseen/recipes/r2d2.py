@@ -3,7 +3,21 @@
 from dataclasses import replace
 
 from halfseen.recipes import Recipe, Row
-from halfseen.recipes.papers import MT_CIFAR, MT_SVHN, VAT_CIFAR, VAT_SVHN, published
+from halfseen.recipes.papers import (
+    LP_CIFAR100,
+    LP_MT_CIFAR100,
+    MT_CIFAR,
+    MT_SVHN,
+    TE_CIFAR,
+    TE_CIFAR100,
+    TE_SVHN,
+    VADD_SVHN,
+    VADD_VAT_SVHN,
+    VAT_CIFAR,
+    VAT_SVHN,
+    dct,
+    published,
+)
 from halfseen.settings import Settings
 
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "svhn": 73_257}  # of the training sets
@@ -56,7 +70,12 @@ def r2d2() -> dict[str, Recipe]:
             "",
             61.64,
             67.13,
+            published(TE_CIFAR100, {10000: 61.35}, 5),
+            published(LP_CIFAR100, {10000: 61.57}, 5),
             published(MT_CIFAR, {10000: 63.92}, 5),
+            published(LP_MT_CIFAR100, {10000: 64.08}, 5),
+            # the table does not say of how many views; in Tables 7 and 8, of the same source, it is eight
+            published(dct(10_000, 50_000), {10000: 65.37}, 5),
         ),
         "r2d2/t7": table(
             "Table 7: CIFAR-10, Shake-Shake 26 2x96d",
@@ -67,6 +86,7 @@ def r2d2() -> dict[str, Recipe]:
             85.10,
             94.28,
             published(MT_CIFAR, {4000: 87.69}, 5, "Mean Teacher (13 layers)", net="cnn13"),
+            published(TE_CIFAR, {4000: 87.84}, 5, "Temporal Ensembling (13 layers)", net="cnn13"),
             published(
                 VAT_CIFAR, {4000: 89.45}, 5, "VAT + EntMin (13 layers)", net="cnn13", batch=32, unlabelled_batch=128
             ),
@@ -80,8 +100,11 @@ def r2d2() -> dict[str, Recipe]:
             "",
             88.73,
             96.36,
+            published(TE_SVHN, {1000: 95.58}, 5),
+            published(VADD_SVHN, {1000: 95.84}, 5),
             published(MT_SVHN, {1000: 96.05}, 5),
             published(VAT_SVHN, {1000: 96.14}, 5, "VAT + EntMin", batch=32, unlabelled_batch=128),
+            published(VADD_VAT_SVHN, {1000: 96.45}, 5),
         ),
     }
 

@@ -35,6 +35,8 @@ def fill(record: Record, comparison: Comparison | None) -> dict[str, Any]:
     return {
         "title": f"{record.metrics['method']} on {record.metrics['data']}",
         "headline": tables.headline_sentence(record),
+        "verdict": record.metrics.get("verdict", []),
+        "calibration": tables.calibration(record),
         "how_chosen": tables.how_chosen(record),
         "comparison": comparison,
         "scores": tables.score_rows(record),

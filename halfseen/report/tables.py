@@ -80,7 +80,8 @@ def headline_sentence(record: Record) -> str:
     count = m["images"]
     learned = f"learned from {many(count['labelled'], 'label')}"
     if record.unlabelled is not None:
-        learned += f" and {many(count['unlabelled'], 'unlabelled image')}"
+        hidden = int((~np.isin(record.unlabelled.ids, record.split.labelled.numpy())).sum())
+        learned += f" and {many(hidden, 'unlabelled image')}"
     time = f"{many(m['steps'], 'step')}, {minutes(m['seconds'])}"
     if scores is None:
         return f"{m['method']} on {m['data']} {learned} ({time}); there was no test or validation image to score it on."
@@ -88,6 +89,17 @@ def headline_sentence(record: Record) -> str:
     return (
         f"{percent(scores['accuracy'])} of {many(scores['n'], f'{part} image')} recognised "
         f"(95% interval {interval(scores['interval'])}), {learned} ({time})."
+    )
+
+
+def calibration(record: Record) -> str:
+    """The calibration error at the temperature that validation images chose, where there were any."""
+    scores = record.headline.get("test", {})
+    if "temperature" not in scores:
+        return ""
+    return (
+        f"With its logits divided by {scores['temperature']:.2f}, which the validation images chose, the ECE on the test "
+        f"images is {percent(scores['ece_at_temperature'])} in place of {percent(scores['ece'])}."
     )
 
 

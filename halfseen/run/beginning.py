@@ -9,9 +9,9 @@ import torch
 
 from halfseen.augment import Whitening
 from halfseen.data import ImageSet, Split, open_data
+from halfseen.data.sources import adapted
 from halfseen.errors import UserError
 from halfseen.machine.environment import environment
-from halfseen.methods import Entry
 from halfseen.model.facts import Facts
 from halfseen.model.model import Model
 from halfseen.overrides import check
@@ -41,7 +41,7 @@ def began_with(folder: Folder) -> tuple[dict[str, Any], Settings]:
 def open_images(data: Any, s: Settings) -> ImageSet:
     """The images of a run."""
     if isinstance(data, ImageSet):
-        return data
+        return adapted(data, None if s.size is None else (s.size, s.size), s.channels, s.flip)
     return open_data(
         data,
         root=s.root,
@@ -119,12 +119,12 @@ def stored_whitening(folder: Folder, d: int) -> Whitening:
 
 
 def describe(
-    folder: Folder, config: dict[str, Any], split: Split, facts: Facts, entry: Entry, device: torch.device
+    folder: Folder, config: dict[str, Any], split: Split, facts: Facts, source: Path, device: torch.device
 ) -> None:
-    """Write down what is about to happen."""
+    """Write down what is about to happen. source: the method's file."""
     folder.write("environment.json", environment(device))
     folder.write("split.json", split.as_json())
     if facts.whitening is not None:
         folder.write_arrays(WHITENING_FILE, {k: v.numpy() for k, v in facts.whitening.tensors().items()})
-    folder.copy_source(entry.source)
+    folder.copy_source(source)
     folder.write("config.json", config)  # last: with it, the run can be resumed

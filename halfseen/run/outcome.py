@@ -1,11 +1,11 @@
 """The end of a run: scores of the last and the best networks, kept apart; outputs; the exported model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from halfseen.data import ImageSet, Split
 from halfseen.machine import distributed
@@ -13,7 +13,9 @@ from halfseen.model.facts import Facts
 from halfseen.model.model import save_model
 from halfseen.run.beside import beside
 from halfseen.run.folder import Folder
+from halfseen.run.verdict import verdict
 from halfseen.training import checkpoint, metrics
+from halfseen.training.judge import Judge
 from halfseen.training.trainer import Trainer
 
 
@@ -31,58 +33,127 @@ def conclude(
     trainer.save("last", trainer.seconds)
     last = judge.at_end(method, len(images.classes))
     first = next(iter(last))
-    headline: dict[str, Any] = {"which": "last", "predictor": first, "step": trainer.total, **last[first]}
     found: dict[str, Any] = {"last": last, "best": None}
-    name = first
+    name, which, step = first, "last", trainer.total
     if trainer.best:
         method.load_state_dict(checkpoint.load(folder.path / "checkpoints" / "best.pt")["method"])
-        name = trainer.best["predictor"]
+        name, which, step = trainer.best["predictor"], "best on validation", trainer.best["step"]
     net = method.predictors()[name]
     with judge.as_scored(method, net):
-        if trainer.best:
-            scores = {p: judge.full(net, p, images.classes) for p in judge.parts}
-            found["best"] = {"predictor": name, "step": trainer.best["step"], **scores}
-            headline = {"which": "best on validation", **found["best"]}
-        outputs, unlabelled = probabilities(trainer, net, images, split)
+        logits = {part: judge.logits(net, x) for part, (x, _) in judge.parts.items()}
+        hidden = judge.logits(net, images.x, split.unlabelled).softmax(1) if len(split.unlabelled) else None
         if distributed.rank() == 0:
             whole, of_whole = finish(net)
             save_model(folder.path / "model", whole, {**about, "predictor": name}, of_whole)
+    scores = scored(judge, logits, images)
+    if trainer.best:
+        found["best"] = {"predictor": name, "step": step, **scores}
+    outputs, unlabelled = probabilities(judge, logits, hidden, images, split)
     result = {
-        "headline": headline,
+        "headline": {"which": which, "predictor": name, "step": step, **scores},
         **found,
         "unlabelled": unlabelled,
-        "probes": beside(images, split, judge.parts) if distributed.rank() == 0 else {},
+        "probes": {},
+        "bytes_an_image": remembered(method, facts.samples),
+        **told(about, facts, split, images, trainer.seconds),
+    }
+    if distributed.rank() == 0:
+        said = {part: values.argmax(1) for part, values in logits.items()}
+        result["probes"] = beside(images, split, judge.parts, said)
+        finished(folder, result, outputs, images)
+    distributed.wait()
+    return result
+
+
+def conclude_fit(
+    head: nn.Module,
+    hidden: Tensor | None,
+    judge: Judge,
+    folder: Folder,
+    about: dict[str, Any],
+    facts: Facts,
+    images: ImageSet,
+    split: Split,
+    finish: Callable[[nn.Module], tuple[nn.Module, Facts]],
+    seconds: float,
+) -> dict[str, Any]:
+    """The same of a head that needed no training loop. hidden: its probabilities of the unlabelled images."""
+    name = about["predictor"]
+    logits = {part: judge.logits(head, x) for part, (x, _) in judge.parts.items()}
+    scores = scored(judge, logits, images)
+    outputs, unlabelled = probabilities(judge, logits, hidden, images, split)
+    whole, of_whole = finish(head)
+    save_model(folder.path / "model", whole, about, of_whole)
+    result = {
+        "headline": {"which": "last", "predictor": name, "step": 0, **scores},
+        "last": {name: scores},
+        "best": None,
+        "unlabelled": unlabelled,
+        "probes": {},
+        **told(about, facts, split, images, seconds),
+    }
+    finished(folder, result, outputs, images)
+    return result
+
+
+def scored(judge: Judge, logits: Mapping[str, Tensor], images: ImageSet) -> dict[str, Any]:
+    """By part; where there are validation images, also the calibration at the temperature that is best on those."""
+    found = {part: metrics.summary(logits[part], judge.parts[part][1], len(images.classes)) for part in logits}
+    if "val" in found and "test" in found:
+        T = metrics.temperature(logits["val"], judge.parts["val"][1])
+        scaled = (logits["test"].double() / T).softmax(1)
+        found["test"] |= {"temperature": T, "ece_at_temperature": metrics.ece(scaled, judge.parts["test"][1])}
+    return found
+
+
+def finished(folder: Folder, result: dict[str, Any], outputs: Mapping[str, Any], images: ImageSet) -> None:
+    """The verdict, and the last files of the run; after metrics.json it is finished."""
+    log = [row for row in folder.rows() if row.get("event") != "evaluation"]
+    result["verdict"] = verdict(result, log, images.classes, on=learned_from(images), out=str(folder.path))
+    folder.write_arrays("outputs.npz", dict(outputs))
+    folder.write("metrics.json", result)
+
+
+def learned_from(images: ImageSet) -> str:
+    """What the probe beside the run was fitted to."""
+    if images.bank is not None:
+        return "the same features"
+    return "small pixels" if images.is_images else "the same vectors"
+
+
+def told(about: dict[str, Any], facts: Facts, split: Split, images: ImageSet, seconds: float) -> dict[str, Any]:
+    """What every result says of its run."""
+    return {
         "images": {"labelled": facts.labelled, "unlabelled": facts.unlabelled, "validation": len(split.val)},
         "method": about["method"],
         "net": about["net"],
         "data": about["data"],
         "seed": about["seed"],
-        "steps": trainer.total_steps,
-        "seconds": round(trainer.seconds, 2),
+        "steps": about["steps"],
+        "seconds": round(seconds, 2),
         "passes": about["passes"],
         "note": images.note,
         "skipped": len(images.skipped),
     }
-    if distributed.rank() == 0:
-        folder.write_arrays("outputs.npz", outputs)
-        folder.write("metrics.json", result)
-    distributed.wait()
-    return result
+
+
+def remembered(method: nn.Module, samples: int) -> int:
+    """Bytes that the method keeps of each image of the training set: its tensors with a row for each."""
+    rows = [*method.parameters(), *method.buffers()]  # each once, however many modules share it
+    return sum(t[0].numel() * t.element_size() for t in rows if t.ndim and len(t) == samples)
 
 
 def probabilities(
-    trainer: Trainer, net: torch.nn.Module, images: ImageSet, split: Split
+    judge: Judge, logits: Mapping[str, Tensor], p: Tensor | None, images: ImageSet, split: Split
 ) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-    """What the network says of the test and the unlabelled images, and how right the latter is where that is known."""
+    """What the network says of the test and the unlabelled images (p), and how right the latter is where that is known."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    if "test" in trainer.judge.parts:
-        x, y = trainer.judge.parts["test"]
-        arrays["test"] = trainer.judge.logits(net, x).softmax(1).numpy().astype(np.float32)
-        arrays["test_y"] = y.numpy()
-    ids = split.unlabelled
-    if len(ids) == 0:
+    if "test" in judge.parts:
+        arrays["test"] = logits["test"].softmax(1).numpy().astype(np.float32)
+        arrays["test_y"] = judge.parts["test"][1].numpy()
+    if p is None:
         return arrays, {}
-    p = trainer.judge.logits(net, images.x, ids).softmax(1)
+    ids = split.unlabelled
     arrays["unlabelled"], arrays["unlabelled_ids"] = p.numpy().astype(np.float16), ids.numpy()
     truth = images.y[ids]
     known = (truth >= 0) & ~torch.isin(ids, split.labelled)  # some methods use the labelled images unlabelled too
@@ -102,10 +173,10 @@ def headline_of(metrics: dict[str, Any]) -> str:
             name = {"test": "test", "val": "validation"}[part]
             lines.append(f"{name} accuracy {head[part]['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%})")
     if not lines:
-        lines.append("there was no test or validation image to score the model on")
-    said = f"{head['which']}, {head['predictor']}: " + ", ".join(lines)
-    alone = metrics.get("probes", {}).get("probe", {})
-    scored = [alone[part] for part in ("test", "val") if part in alone]
-    if not scored:
-        return said
-    return f"{said}; the labels alone, by logistic regression on the same features: {scored[0]:.2%}"
+        return "Nothing could be scored: there was no test or validation image."
+    return f"{head['which']}, {head['predictor']}: " + ", ".join(lines)
+
+
+def ending(metrics: dict[str, Any]) -> list[str]:
+    """What a run says when it is finished, line by line."""
+    return [headline_of(metrics), *metrics.get("verdict", [])]

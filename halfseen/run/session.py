@@ -4,10 +4,10 @@ Its pieces are put together in the order in which mistakes are cheapest to find.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -19,18 +19,21 @@ from halfseen.errors import Stopped, UserError, quoted
 from halfseen.machine import distributed
 from halfseen.machine.device import keep_large_blocks, pick_device
 from halfseen.machine.progress import Display
-from halfseen.method import Method, Plan
+from halfseen.method import Plan
 from halfseen.model.blueprint import Blueprint
 from halfseen.model.build import reference_rows, views
 from halfseen.model.facts import Facts
 from halfseen.model.pixels import facts_of_pixels, on_pixels
+from halfseen.model.tuned import CLIP, Base, on_its_head
+from halfseen.run.alarms import Alarms
 from halfseen.run.beginning import describe, how_to_go_on, need_same, open_images, stored_whitening
 from halfseen.run.budget import SCRATCH_STEPS, length_of, passes_per_step
 from halfseen.run.folder import Folder, fresh_place
-from halfseen.run.outcome import conclude, headline_of
+from halfseen.run.outcome import conclude, ending
 from halfseen.run.recorder import Everyone, Recorder, need_tensorboard
 from halfseen.run.resume import load_last
 from halfseen.run.start import settled, started
+from halfseen.run.tune import Start
 from halfseen.settings import Settings
 from halfseen.training.judge import Judge, scored_parts
 from halfseen.training.loader import Loader
@@ -39,7 +42,17 @@ from halfseen.training.trainer import Pace, Trainer, Watcher
 NEW = Path("runs")  # as `out`: a new folder under it, named after the data, the method and the hour
 SHOWN = 3  # of the files left out, in the announcement
 
-SplitRule = Callable[[ImageSet, type[Method[Any]], Settings], Split]
+
+class Wants(Protocol):
+    """What a method asks of the split."""
+
+    @property
+    def labelled_in_unlabelled(self) -> bool: ...
+    @property
+    def needs_unlabelled(self) -> bool: ...
+
+
+SplitRule = Callable[[ImageSet, Wants, Settings], Split]
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,7 @@ class Result:
     metrics: dict[str, Any] = field(repr=False)
 
 
-def draw_split(images: ImageSet, method: type[Method[Any]], s: Settings) -> Split:
+def draw_split(images: ImageSet, method: Wants, s: Settings) -> Split:
     """Which labels are seen, as the settings say it."""
     return choose_split(
         images.y,
@@ -83,8 +96,16 @@ class Session:
         go_on: str | None = None,
         split: SplitRule = draw_split,
         watchers: Sequence[Callable[[Trainer], Watcher]] = (),
+        cache: Path | None = None,
+        start: Start | None = None,
+        choice: Mapping[str, Any] | None = None,
     ) -> None:
-        """out: the folder to make, NEW, or None for a run that leaves no file. began: of the run that goes on."""
+        """out: the folder to make, NEW, or None for a run that leaves no file. began: of the run that goes on.
+
+        cache: where the rows of a backbone are kept, if not in the usual place. start: what fine-tuning starts from.
+        choice: how `auto` came to the method.
+        """
+        self.choice = choice
         self.display = Display(settings.quiet or distributed.outside_rank() > 0)
         settings, why = settled(data, settings)
         if why:
@@ -101,13 +122,17 @@ class Session:
         blueprint = Blueprint.from_settings(settings)
         self.method = blueprint.entry.method
         self.images = open_images(data, settings)  # pixels, or vectors
-        self.rows, self.backbone = started(self.images, settings)  # what trains: the same, or numbers of its images
+        # what trains: the same, or numbers of its images
+        self.rows, self.backbone = started(self.images, settings, cache=cache)
+        self.start = start
         self.from_python = not isinstance(data, str | Path)
         self.data_name = self.images.name if self.from_python else str(data)
-        self.blueprint = blueprint.fitted(self.rows.shape, self.rows.bank is not None)
+        self.blueprint = blueprint.fitted(self.rows.shape, self.rows.bank is not None, start is not None)
         self.began = began
         self.split = self.same_split(began) if began else split(self.images, self.method, settings)
         self.facts = Facts.of(self.rows, self.split, settings.per_image, self.whitening() if settings.zca else None)
+        if start is not None:
+            self.facts = facts_of_pixels(self.facts, self.images)
         rows = self.method.batch
         self.batch = (settings.batch or rows[0], settings.unlabelled_batch or rows[1])
         for name, n in zip(("--batch", "--unlabelled-batch"), self.batch, strict=True):
@@ -163,8 +188,11 @@ class Session:
             compiled=s.compile,
             reference=reference_rows(self.rows, self.split),
             bank=self.rows.bank,
+            base=self.base(),
         )
-        torch.manual_seed(s.seed * 4099 + rank)  # dropout: processes hold different rows
+        if self.start is not None:
+            method.load_state_dict(on_its_head(method.state_dict(), self.start.state, method))
+        torch.manual_seed(s.seed * 4099)  # dropout; the same in every process, which keeps the masks of its rows
         clean = views(self.facts, self.device, draws, bank=self.rows.bank)("none")
         loader = Loader(self.rows, self.split, self.device, rank, world)
         return Trainer(
@@ -178,8 +206,16 @@ class Session:
             pace=Pace(s.log_every, s.eval_every, s.save_every),
             watcher=Recorder(self.display, folder, s.tensorboard),
             folder=folder.path if folder else None,
+            clip=None if self.start is None else CLIP,
             bf16=s.precision == "bf16" or (s.precision == "auto" and self.device.type == "cuda"),
         )
+
+    def base(self) -> Base | None:
+        """What every network of a method is put on for fine-tuning."""
+        if self.start is None:
+            return None
+        assert self.backbone is not None
+        return Base(self.backbone, self.start.facts, self.settings.tune)
 
     def plan(self, steps: int) -> Plan:
         return Plan(steps, len(self.split.labelled), len(self.split.unlabelled), self.batch)
@@ -191,20 +227,21 @@ class Session:
         trainer = self.train()
         assert self.folder is not None
         metrics = conclude(trainer, self.folder, self.about(trainer), self.facts, self.rows, self.split, self.finish)
-        self.display.say(headline_of(metrics))
+        for line in ending(metrics):
+            self.display.say(line)
         return Result(self.folder.path, metrics)
 
     def finish(self, net: nn.Module) -> tuple[nn.Module, Facts]:
         """A trained network as it leaves the run, and what it must be given: of pixels, where it had a backbone below it."""
-        if self.backbone is None:
+        if self.backbone is None or self.start is not None:
             return net, self.facts
-        return on_pixels(self.backbone, net, self.facts), facts_of_pixels(self.facts, self.images)
+        return on_pixels(self.backbone, net, self.facts, self.device), facts_of_pixels(self.facts, self.images)
 
     def train(self) -> Trainer:
         """From the beginning, or from the last checkpoint, to the last step."""
         trainer = self.resumed(self.began) if self.began else self.begun()
-        if self.watchers:
-            trainer.watcher = Everyone(trainer.watcher, *(make(trainer) for make in self.watchers))
+        alarms = Alarms(self.display, self.images.classes, trainer.total_steps)
+        trainer.watcher = Everyone(trainer.watcher, alarms, *(make(trainer) for make in self.watchers))
         self.announce(trainer)
         self.display.start(trainer.total, trainer.total_steps)
         try:
@@ -215,6 +252,14 @@ class Session:
                 how = self.command or how_to_go_on(self.folder, self.from_python)
                 print(f"Stopped at step {stop.step} of {stop.steps}, all is saved. Go on with: {how}", flush=True)
             raise
+        except Exception as e:
+            if not distributed.is_lost(e):
+                raise
+            again = "--resume goes on from the last checkpoint, with any number" if self.folder else "start again"
+            raise UserError(
+                f"another process of this run has ended, so this one (rank {distributed.rank()}) ends too; see what that "
+                f"one said; {again}"
+            ) from e
         finally:
             self.display.stop()
         return trainer
@@ -235,7 +280,9 @@ class Session:
         trainer = self.trainer(steps, self.folder)
         if self.folder is not None and distributed.rank() == 0:
             try:
-                describe(self.folder, self.beginning(steps), self.split, self.facts, self.blueprint.entry, self.device)
+                describe(
+                    self.folder, self.beginning(steps), self.split, self.facts, self.blueprint.entry.source, self.device
+                )
             except BaseException:
                 self.folder.abandon()
                 raise
@@ -248,6 +295,7 @@ class Session:
             "data": self.data_name,
             "from_python": self.from_python,
             "settings": self.settings.as_json(),
+            "choice": self.choice,
             "steps": steps,
             "passes_per_step": self.passes,
             "net": made["net"],
@@ -277,17 +325,22 @@ class Session:
         """The backbone, and what the head was trained under."""
         if self.backbone is None:
             return {}
-        about = {"name": self.backbone.name, "key": self.backbone.key}
+        about = {"name": self.backbone.name, "key": self.backbone.key, "held": not self.settings.slim}
+        if self.start is not None:
+            return {"backbone": about, "head_facts": self.start.facts.as_json(), "tune": self.settings.tune}
         return {"backbone": about, "head_facts": self.facts.as_json()}
 
     def announce(self, trainer: Trainer) -> None:
         split, images, what = self.split, self.images, f"{self.settings.method} on {self.blueprint.net}"
         if self.backbone is not None:
             what += f" on {self.backbone.name} at {self.images.shape[1]} px"
+        if self.start is not None:
+            what += f", {'all of it' if self.settings.tune == 'all' else 'its last layer'} tuned"
         if self.folder is None:
             self.display.say(f"{what}, {trainer.total_steps} steps, without a run folder")
             return
-        seen = f"{len(split.labelled)} labelled, {len(split.unlabelled)} unlabelled, {len(split.val)} validation"
+        hidden = int((~torch.isin(split.unlabelled, split.labelled)).sum())
+        seen = f"{len(split.labelled)} labelled, {hidden} unlabelled, {len(split.val)} validation"
         start = f" from step {trainer.total}" if trainer.total else ""
         self.display.say(f"{self.data_name}: {seen} images of {images.num_classes} classes; {images.note}".rstrip("; "))
         self.display.say(f"{what}, {trainer.total_steps} steps{start}, in {self.folder.path}")

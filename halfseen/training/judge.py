@@ -95,10 +95,6 @@ class Judge:
     def logits(self, net: nn.Module, x: Tensor, chosen: Tensor | None = None) -> Tensor:
         return logits_of(net, x, self.clean, self.device, chosen=chosen)
 
-    def full(self, net: nn.Module, part: str, classes: tuple[str, ...]) -> dict[str, Any]:
-        x, y = self.parts[part]
-        return metrics.summary(self.logits(net, x), y, len(classes))
-
 
 def scored_parts(images: ImageSet, split: Split) -> dict[str, tuple[Tensor, Tensor]]:
     """`val`, held out or given with the data, and `test`, where there are any."""

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from halfseen.data import ImageSet, MixedStream, Split, Stream
-from halfseen.errors import UserError
 from halfseen.method import Batch, Epoch, Plan
 
 SWEEP_ROWS = 512
@@ -49,8 +48,6 @@ class Loader:
         rows_l, rows_u = plan.batch
         others = self.unlabelled if selected is None else selected
         if epoch == "mixed_pass":
-            if self.world > 1:  # how many rows are labelled varies: no share of them is even
-                raise UserError("a method whose epoch is a mixed_pass trains in one process; start it without torchrun")
             return OneStream(MixedStream(self.labelled, others, rows_l + rows_u, seed))
         if epoch == "selected_pass":
             return Undivided(Stream(torch.cat([self.labelled, others]), rows_l + rows_u, seed, whole_laps=True))
@@ -61,7 +58,11 @@ class Loader:
 
     def batch(self, streams: Streams, step: int) -> Batch:
         """Batch number `step`, this process's rows of it."""
-        x_ids, u_ids = (ids[self.rank :: self.world] for ids in streams.at(step))
+        x_ids, u_ids = streams.at(step)
+        after = (
+            self.rank - len(x_ids)
+        ) % self.world  # rows are dealt in a ring, so that each process has as many in all
+        x_ids, u_ids = x_ids[self.rank :: self.world], u_ids[after :: self.world]
         x, u = self.gather(x_ids), self.gather(u_ids)
         x_ids, u_ids = (ids.to(self.device, non_blocking=True) for ids in (x_ids, u_ids))
         return Batch(x, self.y_device[x_ids], u, x_ids, u_ids)

@@ -3,13 +3,14 @@
 P [n,K] are probabilities, y [n] the true classes. Everything is computed in float64 on the device of P.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 BINS = 15
@@ -81,17 +82,66 @@ def nll(logits: Tensor, y: Tensor) -> float:
     return float(F.cross_entropy(logits.double(), y))
 
 
-def bootstrap_interval(correct: Tensor, draws: int = 1000, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of accuracy over resamples of the test images, `correct` [n] being right or wrong for each.
+def exact_interval(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share of which `right` of n were counted: 40 of 40 may still be 91%.
 
-    The number right in a resample with replacement is binomial, so it is drawn as such.
+    Its ends are the shares p at which a count as large, or as small, has a probability of (1 - level)/2. NaN without rows.
     """
-    n = correct.numel()
     if n == 0:
         return float("nan"), float("nan")
-    right = np.random.default_rng(seed).binomial(n, float(correct.double().mean()), draws) / n
-    low, high = np.quantile(right, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    tail = (1 - level) / 2
+    low = 0.0 if right == 0 else solved(lambda p: at_least(right, n, p) > tail)
+    high = 1.0 if right == n else solved(lambda p: 1 - at_least(right + 1, n, p) < tail)
+    return low, high
+
+
+def solved(beyond: Callable[[float], bool]) -> float:
+    """Where a condition that holds for large p begins to hold."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if beyond(middle) else (middle, high)
+    return high
+
+
+def at_least(k: int, n: int, p: float) -> float:
+    """P(X >= k), X binomial of n and p."""
+    i = np.arange(k, n + 1) if 2 * k > n else np.arange(k)
+    with np.errstate(divide="ignore"):
+        terms = log_choose(n, i) + i * np.log(p) + (n - i) * np.log1p(-p)
+    total = float(np.exp(terms).sum())
+    return total if 2 * k > n else 1 - total
+
+
+def log_choose(n: int, k: NDArray[np.int64]) -> NDArray[np.float64]:
+    log = np.concatenate([[0.0], np.log(np.arange(1, n + 1)).cumsum()])  # log k!
+    found: NDArray[np.float64] = log[n] - log[k] - log[n - k]
+    return found
+
+
+def temperature(logits: Tensor, y: Tensor) -> float:
+    """T > 0 of least -log p_y of softmax(logits / T), on images that were held out; by golden section over log T."""
+    logits, shrink = logits.double(), (5**0.5 - 1) / 2
+
+    def loss(t: float) -> float:
+        return float(F.cross_entropy(logits / np.exp(t), y))
+
+    low, high = -3.0, 3.0
+    for _ in range(60):
+        a, b = high - shrink * (high - low), low + shrink * (high - low)
+        low, high = (low, b) if loss(a) < loss(b) else (a, high)
+    return float(np.exp((low + high) / 2))
+
+
+def paired_interval(gained: int, lost: int, n: int) -> tuple[float, float, float]:
+    """The difference of two accuracies on the same n images, and its 95% interval by the normal approximation.
+
+    gained: right with the one and wrong with the other; lost: the reverse. One is added to both for the deviation, so that
+    no difference in few images is no certainty.
+    """
+    d = (gained - lost) / n
+    error = 1.96 * np.sqrt(max(gained + lost + 2 - (gained - lost) ** 2 / n, 0.0)) / n
+    return d, d - error, d + error
 
 
 def summary(logits: Tensor, y: Tensor, classes: int) -> dict[str, Any]:
@@ -102,7 +152,7 @@ def summary(logits: Tensor, y: Tensor, classes: int) -> dict[str, Any]:
         raise ValueError("no images to evaluate on")
     P = logits.double().softmax(1)
     r = reliability_bins(P, y)
-    low, high = bootstrap_interval(P.argmax(1) == y)
+    low, high = exact_interval(int((P.argmax(1) == y).sum()), len(y))
     return {
         "n": len(y),
         "accuracy": accuracy(P, y),

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from halfseen.draws import Draws
 from halfseen.errors import NotFiniteError, Stopped, UserError
 from halfseen.machine import distributed
+from halfseen.machine.shares import rows_are, share
 from halfseen.method import Batch, Clock, Losses, Method, Plan, Stage
 from halfseen.optim import Optim, make_optimizer, set_rates
 from halfseen.training import checkpoint
@@ -49,6 +50,13 @@ def phases(found: Losses | Iterator[Losses]) -> Iterator[Losses]:
     return iter([found]) if isinstance(found, Losses) else found
 
 
+@contextlib.contextmanager
+def between_steps() -> Iterator[None]:
+    """What a method does there is done by every process to all images, without gradient."""
+    with torch.no_grad(), rows_are("alike"):
+        yield
+
+
 def part_of(method: nn.Module, path: str) -> list[nn.Parameter]:
     """The parameters of a method's attribute: a network, or a parameter itself."""
     found = operator.attrgetter(path)(method)  # getattr finds a list's "0" too
@@ -72,12 +80,15 @@ class Trainer:
         watcher: Watcher,
         folder: Path | None = None,
         bf16: bool = False,
+        clip: float | None = None,
     ) -> None:
+        """clip: the norm that gradients are cut to where an optimiser names none."""
         self.method, self.plan, self.data, self.draws, self.judge = method, plan, data, draws, judge
         self.truth = truth.to(data.device)
         self.labelled = torch.zeros_like(self.truth, dtype=torch.bool)
         self.labelled[data.labelled.to(data.device)] = True
         self.seed, self.pace, self.watcher, self.folder, self.bf16 = seed, pace, watcher, folder, bf16
+        self.clip = clip
         self.stages = method.stages(plan)
         for stage in self.stages:
             if any(rows % draws.world for rows in stage.batch or ()):
@@ -128,6 +139,12 @@ class Trainer:
         return torch.autocast(self.data.device.type, dtype=torch.bfloat16, cache_enabled=False)
 
     def train_step(self, batch: Batch, clock: Clock) -> None:
+        uneven = self.stage.epoch == "mixed_pass" and self.data.world > 1  # how many rows are labelled varies
+        self.draws.share = share if uneven else None
+        with rows_are("uneven" if uneven else "even"):
+            self.learn(batch, clock)
+
+    def learn(self, batch: Batch, clock: Clock) -> None:
         specs = self.stage.optim
         for name, optimizer in self.optimizers.items():
             set_rates(optimizer, specs[name], clock.progress)
@@ -155,7 +172,7 @@ class Trainer:
         distributed.average_gradients(p for name in trains for p in part_of(self.method, name))
         distributed.average_buffers(self.method)
         for name in trains:
-            clip = specs[name].clip
+            clip = specs[name].clip or self.clip
             if clip is not None:
                 nn.utils.clip_grad_norm_(part_of(self.method, name), clip)
             self.optimizers[name].step()
@@ -173,7 +190,7 @@ class Trainer:
 
     def enter(self) -> None:
         if self.stage.enter is not None:
-            with torch.no_grad():
+            with between_steps():
                 self.stage.enter(self.data)
         self.selected = None if self.stage.selected is None else self.stage.selected().cpu()
         self.prepare()
@@ -199,12 +216,12 @@ class Trainer:
             self.total += 1
             last = self.step == stage.steps
             if (self.step % clock.epoch_steps == 0 or last) and stage.end_epoch is not None:
-                with torch.no_grad():
+                with between_steps():
                     stage.end_epoch(clock, self.data)
                 self.method.train()
             for moment in stage.moments:
                 if moment.due(self.step):
-                    with torch.no_grad():
+                    with between_steps():
                         moment.do(clock, self.data)
                     self.method.train()
             elapsed = self.seconds + time.monotonic() - began
@@ -262,8 +279,9 @@ class Trainer:
             return
         if self.tally.spoiled:
             raise NotFiniteError(self.describe(*(self.tally.read()[1] or ("?", self.total))))
-        random = distributed.gather_objects(self.random_state())
         if distributed.rank() == 0:
+            # random numbers stand at the same place in every process, so that another number of them can go on
+            random = [self.random_state()]
             checkpoint.save(
                 self.folder / "checkpoints" / f"{which}.pt", {**self.state(), "random": random, "seconds": elapsed}
             )
@@ -302,7 +320,7 @@ class Trainer:
                 o.load_state_dict(state["optimizers"][k])
         self.selected = state["selected"]
         self.tally.load(state["tally"], self.data.device)
-        random = state["random"][distributed.rank()]
+        random = state["random"][0]
         torch.set_rng_state(random["torch"])
         if random["cuda"] is not None and self.data.device.type == "cuda":
             torch.cuda.set_rng_state(random["cuda"], self.data.device)

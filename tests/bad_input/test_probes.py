@@ -26,4 +26,4 @@ X, Y, POOL = np.ones((4, 2, 3), np.float32), np.array([0, 1, 0, 1]), np.ones((9,
 )
 def test_what_does_not_fit(name: str, given: tuple[Any, ...], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        PROBES[name](*given)
+        PROBES[name].fit(*given)

@@ -1,15 +1,21 @@
 """The comparison of methods: the same splits and budget for every row, skipping what is finished, and its arithmetic."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
 
 import pytest
+import torch
 
+from halfseen import methods
 from halfseen.cli import main
-from halfseen.commands.compare import deviation, fill_table, job, with_interval
+from halfseen.commands.compare import deviation, fill_table, job, ranks_of, with_interval
+from halfseen.data import open_data
 from halfseen.errors import UserError
 from halfseen.recipes import Row
+from halfseen.report.ranks import mean_ranks
+from halfseen.run.trial import A_CLASS, some_of, those_that_run
 from halfseen.settings import Settings
 
 WORDS = ["--methods", "fixmatch:tau=0.5", "--num-labels", "8", "--seeds", "2", "--passes", "6000", "--batch", "8"]
@@ -116,3 +122,55 @@ def test_a_row_may_be_of_some_numbers_of_labels_only(tmp_path: Path) -> None:
         ("supervised", 12, 1),
         ("fixmatch", 12, 2),
     ]
+
+
+def test_all_is_every_method_that_runs_on_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ComMatch has no stability to test without dropout: it is named with that reason, and nothing failed."""
+    names = ["commatch", "fixmatch", "supervised", "temporal_ensembling"]
+    monkeypatch.setattr(methods, "names", lambda: names)
+    words = ["compare", "blobs", "--methods", "all", "fixmatch:tau=0.5", "--num-labels", "8", "--seeds", "2"]
+    words += ["--passes", "3000", "--batch", "8", "--unlabelled-batch", "16", "--threads", "1", "--no-report"]
+    main([*words, "--net", "mlp", "--set", "net.dropout=0", "--out", str(tmp_path / "t")])
+    results = json.loads((tmp_path / "t" / "results.json").read_text())
+    rows = {row["method"]: row for row in results["rows"]}
+    assert list(rows) == ["supervised", "fixmatch:tau=0.5", "temporal_ensembling"]
+    assert results["left_out"].keys() == {"commatch"}
+    assert "dropout" in results["left_out"]["commatch"]
+    base, match, te = rows.values()
+    assert match["over_fixmatch"] is None
+    expected = with_interval([a - b for a, b in zip(te["accuracies"], match["accuracies"], strict=True)])
+    assert tuple(te["over_fixmatch"].values()) == pytest.approx(expected)
+    assert base["over_fixmatch"]["mean"] == pytest.approx(-match["difference"]["mean"])
+    scores = [[row["accuracies"][draw] for row in rows.values()] for draw in (0, 1)]
+    assert [row["rank"] for row in rows.values()] == mean_ranks(scores)
+    assert base["passes_a_step"] == 3 * 8
+    assert match["passes_a_step"] == 3 * 8 + 16 + 3 * 16  # labelled, weak, strong
+    assert (base["bytes_an_image"], match["bytes_an_image"]) == (0, 0)
+    assert te["bytes_an_image"] == 4 * (4 + 1)  # four classes and a count
+    said = capsys.readouterr()
+    assert "without commatch" in said.out
+    assert "over fixmatch (95%)" in said.out
+
+
+def test_a_few_images_stand_for_all(tmp_path: Path) -> None:
+    """Shown and hidden labels keep their kinds, so that a method sees what it would see."""
+    images = open_data("blobs", progress=False)
+    given = torch.zeros_like(images.given)
+    given[images.y.argsort()[:: len(images.y) // 20]] = True
+    few = some_of(dataclasses.replace(images, given=given))
+    assert few.given.sum() == given.sum()  # fewer than a dozen of a class
+    assert (~few.given).sum() == A_CLASS * images.num_classes
+    assert len(few.x) == len(few.y) == len(few.given) < len(images.x)
+    assert those_that_run(few, ["fixmatch", "mean_teacher"], Settings(threads=1), lambda name: None) == (
+        ["fixmatch", "mean_teacher"],
+        {},
+    )
+
+
+def test_ranks_are_of_the_draws_that_all_have() -> None:
+    scores = {"a": {0: 0.5, 1: 0.9}, "b": {0: 0.6, 1: 0.8, 2: 0.1}, "c": {}}
+    assert ranks_of(scores) == {"a": 1.5, "b": 1.5}
+    assert ranks_of({"a": {0: 0.5}}) == {}
+    assert ranks_of({"a": {0: 0.5}, "b": {1: 0.5}}) == {}

@@ -1,6 +1,7 @@
 """`halfseen explain` and `halfseen list` say what the methods' own files say."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from halfseen import methods
 from halfseen.augment.bank import BANK_POLICIES
 from halfseen.augment.policies import IMAGE_POLICIES, VECTOR_POLICIES, VIEWS
 from halfseen.commands.explain import explain, keys_of, notes_of
-from halfseen.commands.list import list_all
+from halfseen.commands.list import list_all, print_methods, ranks_in
 from halfseen.data import NAMES
 from halfseen.errors import UserError
 from halfseen.nets import NETS, make_net
@@ -162,6 +163,28 @@ def test_list_names_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
         assert methods.load(name).summary in text
     count = sum(p.numel() for p in make_net("cnn3", classes=10, shape=(3, 32, 32)).parameters())
     assert re.search(rf"(?m)^  cnn3 +{count:,}$", text)
+    # networks and passes an image: 1 labelled and 7 unlabelled images of which each has a weak view without a gradient
+    assert re.search(rf"(?m)^  fixmatch +1 +{(3 + 7 + 21) / 8:.1f}  FixMatch: Sohn", text)
+    assert re.search(r"(?m)^  supervised +1 +3\.0  ", text)
+    assert re.search(r"(?m)^  ccn +2 ", text)
+    assert re.search(r"(?m)^  vpet +4 ", text)
+
+
+def test_ranks_come_from_a_kept_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "results" / "digits-all" / "results.json"
+    assert ranks_in(file) == {}
+    file.parent.mkdir(parents=True)
+    rows = [{"settings": "fixmatch:optim.lr=0.1", "rank": 2.25}, {"settings": "vat", "rank": None}]
+    file.write_text(json.dumps({"rows": rows}))
+    assert ranks_in(file) == {"fixmatch": 2.25}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("halfseen.commands.list.RANKED", file)
+        patch.setattr(methods, "names", lambda: ["fixmatch", "vat"])
+        print_methods()
+    said = capsys.readouterr().out
+    assert "mean rank in results/digits-all/results.json" in said
+    assert re.search(r"(?m)^  fixmatch +1 +3\.9 +2\.2  FixMatch", said)
+    assert re.search(r"(?m)^  vat +1 +[0-9.]+ +VAT", said)
 
 
 def test_every_view_is_described() -> None:

@@ -1,8 +1,11 @@
 """How each method is run on toy data: the same for all, but for what a method's own file cannot do without."""
 
+from pathlib import Path
 from typing import Any
 
 from halfseen import methods
+from halfseen.commands.compare import OUTER_COMMA
+from halfseen.overrides import pairs
 from halfseen.parts.align import Aligned
 
 SPECIAL: dict[str, dict[str, Any]] = {
@@ -18,7 +21,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "curriculum_labeling": {"settings": {"optim.lr": 0.03}},
     "deep_co_training": {"settings": {"optim.lr": 0.03}},
     "ups": {"net_options": {"dropout": 0.0}, "settings": {"use_uncertainty": False, "t_n": 0.2, "least": 1}},
-    # dropout draws differ in other processes; without it there is no stability to test
+    # without dropout there is no stability to test
     "commatch": {
         "net_options": {"dropout": 0.0},
         "settings": {"use_stability": False, "t_p": 0.5, "t_p_end": 0.5, "t_n_end": 0.2},
@@ -40,11 +43,27 @@ PICTURES: dict[str, Any] = {
 
 
 def case(name: str, **more: Any) -> dict[str, Any]:
-    """Arguments of `make_trainer`: blobs and an mlp without dropout or batch norm, whose terms start within 40 steps."""
-    return {"data": "blobs", "batch": (16, 32), "steps": 40, **SPECIAL.get(name, {}), **more}
+    """Arguments of `make_trainer`: blobs and an mlp without dropout or batch norm, whose terms start within 40 steps.
+
+    A name may be a file, and carry settings that its terms need to start so soon: "my_method.py:tau=0.5".
+    """
+    special, own = SPECIAL.get(source(name), {}), name.partition(":")[2]
+    settings = {**special.get("settings", {}), **pairs(part for part in OUTER_COMMA.split(own) if part)}
+    return {"data": "blobs", "batch": (16, 32), "steps": 40, **special, "settings": settings, **more}
 
 
-ALIGNED = tuple(name for name in methods.names() if issubclass(methods.load(name).config, Aligned))
+def source(name: str) -> str:
+    """Its name or file, without settings."""
+    return name.partition(":")[0]
+
+
+def slug(name: str) -> str:
+    """What its files in a folder are called."""
+    return Path(source(name)).stem
+
+
+def is_aligned(name: str) -> bool:
+    return issubclass(methods.load(source(name)).config, Aligned)
 
 
 def aligned(name: str, align_to: str = "estimate", **more: Any) -> dict[str, Any]:

@@ -4,15 +4,15 @@ import sys
 from pathlib import Path
 
 from halfseen.training import checkpoint
-from tests.contract.cases import case
+from tests.contract.cases import case, slug, source
 from tests.toy import make_trainer
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
     for name in sys.argv[2:]:
-        trainer = make_trainer(name, **case(name), folder=folder / name)
-        trainer.load(checkpoint.load(folder / name / "checkpoints" / "last.pt"))
+        trainer = make_trainer(source(name), **case(name), folder=folder / slug(name))
+        trainer.load(checkpoint.load(folder / slug(name) / "checkpoints" / "last.pt"))
         assert 0 < trainer.total < trainer.total_steps, "nothing is left to continue"
         trainer.run()
         trainer.save("last", 0.0)

@@ -1,4 +1,4 @@
-"""One of two gloo processes under torchrun: trains every method on its share of the batch, and saves what it became."""
+"""One of two gloo processes under torchrun: every method on its share of the batch, and what it became."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from halfseen.machine import distributed
-from tests.contract.cases import ALIGNED, PICTURES, aligned, case
+from tests.contract.cases import PICTURES, slug
+from tests.contract.drift import drifted
+from tests.contract.first_steps import DTYPES, first_steps, problems
 from tests.toy import make_trainer
 
 
@@ -22,18 +24,17 @@ def main() -> None:
     rank, world = distributed.rank(), distributed.world()
     assert world == 2
     for name in sys.argv[2:]:
-        trainer = make_trainer(name, **case(name, steps=12), rank=rank, world=world)
+        for problem, given in problems(name).items():
+            for dtype in DTYPES:
+                found = first_steps(name, given, dtype, rank, world)
+                torch.save(found, folder / f"{slug(name)}-{problem}-{dtype}-{rank}.pt")
+        torch.save(drifted(name, rank=rank, world=world), folder / f"{slug(name)}-drift-{rank}.pt")
+    if "fixmatch" in sys.argv[2:]:
+        trainer = make_trainer("fixmatch", **PICTURES, rank=rank, world=world)
         trainer.run()
-        torch.save(trainer.method.state_dict(), folder / f"{name}-{rank}.pt")
-    for name in ALIGNED:
-        trainer = make_trainer(name, **aligned(name), rank=rank, world=world)
-        trainer.run()
-        torch.save(trainer.method.state_dict(), folder / f"{name}-aligned-{rank}.pt")
-    trainer = make_trainer("fixmatch", **PICTURES, rank=rank, world=world)
-    trainer.run()
-    trainer.judge.watches = ["test"]
-    scores = trainer.judge.during(trainer.method)  # statistics measured by both at once
-    torch.save({**trainer.method.state_dict(), "scored": score_of(scores)}, folder / f"pictures-{rank}.pt")
+        trainer.judge.watches = ["test"]
+        scores = trainer.judge.during(trainer.method)  # statistics measured by both at once
+        torch.save({**trainer.method.state_dict(), "scored": score_of(scores)}, folder / f"pictures-{rank}.pt")
     distributed.wait()  # who leaves first would take the other's connection with it
     distributed.stop()
 

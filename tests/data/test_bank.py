@@ -13,7 +13,7 @@ from halfseen.augment.bank import Pick
 from halfseen.data import ImageSet, open_data
 from halfseen.data import store as store_file
 from halfseen.data.bank import Bank, banked, spread
-from halfseen.data.store import ByImage, Views, digests
+from halfseen.data.store import ByImage, Store, Views, digests
 from halfseen.draws import Draws
 from halfseen.errors import UserError
 
@@ -114,6 +114,21 @@ def test_opened_again_nothing_is_looked_at_and_growth_costs_its_own(tmp_path: Pa
     assert torch.equal(rows(last)["strong"][1][5:], rows(grown)["strong"][1])
     fresh = banked(joined, Toy(), Views(2, 2), cache_dir=tmp_path / "elsewhere")
     assert same(last, fresh)  # whatever came first
+
+
+def test_who_finds_all_rows_does_not_wait_for_who_adds_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, more = pictures(20), pictures(30, seed=1)
+    made = banked(images, Toy(), Views(2, 2), cache_dir=tmp_path, progress=False)
+    listed = next(tmp_path.glob("bank-*")) / "images.sums"
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "alone", lambda store: pytest.fail("it asked for the lock"))
+        assert same(made, banked(images, Toy(), Views(2, 2), cache_dir=tmp_path, progress=False))
+        with listed.open("ab") as file:  # another process has listed its images, and made none of their rows yet
+            file.write(digests(more.x).tobytes())
+        assert same(made, banked(images, Toy(), Views(2, 2), cache_dir=tmp_path, progress=False))
+    fresh = Toy()
+    banked(more, fresh, Views(2, 2), cache_dir=tmp_path, progress=False)
+    assert fresh.shown == 30 * 5 + 7  # and its test images, clean
 
 
 def test_a_kill_costs_one_chunk_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,9 +161,9 @@ class Proxy(BaseHTTPRequestHandler):
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """An S3 on loopback with the bucket `runs`; the list is what happens to the next requests."""
-    pytest.importorskip("s3fs", reason="the extra fleet is not installed")
-    server_of = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer
-    moto = server_of(ip_address="127.0.0.1", port=0, verbose=False)
+    from moto.server import ThreadedMotoServer  # here: it takes a second, which most of this file need not wait
+
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     _, port = moto.get_host_and_port()
     urlopen(Request(f"http://127.0.0.1:{port}/moto-api/reset", method="POST")).close()  # it outlives its server

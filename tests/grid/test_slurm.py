@@ -1,9 +1,12 @@
-"""Runs on Slurm: by submitit's own local executor, and for real where Slurm is."""
+"""Runs on Slurm: by submitit's own local executor, and on a Slurm of one node where one can be started."""
 
 import json
 import os
-import shutil
 import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +22,7 @@ from halfseen.grid.where import Where
 from halfseen.grid.work import Work
 from halfseen.recipes import Row
 from halfseen.settings import Settings
+from tests.grid import slurm_here
 
 pytest.importorskip("submitit", reason="the extra fleet is not installed")
 # submitit's local executor leaves its processes to the system
@@ -50,31 +54,65 @@ def test_an_array_of_jobs_makes_the_same_bytes(tmp_path: Path, monkeypatch: pyte
     assert weights(array) == weights(alone)
 
 
-def works_for_real() -> str:
-    """Why a Slurm of this machine cannot be asked, or nothing."""
-    if shutil.which("sbatch") is None:
-        return "there is no Slurm here (apt-get install slurm-wlm munge)"
-    try:
-        found = subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, timeout=20, check=False)
-    except subprocess.TimeoutExpired:
-        return "slurmctld does not answer"
-    return "" if "idle" in found.stdout else f"no node of Slurm is idle: {(found.stdout + found.stderr).strip()}"
-
-
-def test_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
-    if why := works_for_real():
+@pytest.fixture(scope="module")
+def real() -> Iterator[None]:
+    """A Slurm to ask: one node that is started here, for this file."""
+    if why := slurm_here.why_not():
         pytest.skip(why)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    import tempfile
+    with (
+        tempfile.TemporaryDirectory() as place,
+        slurm_here.running(Path(place)) as told,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in {**told, "PYTHONPATH": str(ROOT)}.items():
+            patch.setenv(name, value)
+        yield
 
-    with tempfile.TemporaryDirectory(dir=Path.home()) as place:  # a path that the job sees too
-        out, alone = Path(place) / "out", Path(place) / "alone"
-        words = ["compare", "blobs", "--methods", "supervised", "--num-labels", "8", "--seeds", "2", "--batch", "8"]
-        words += ["--steps", "30", "--threads", "1", "--no-report"]
-        main([*words, "--out", str(out), "--on", "slurm", "--slurm", "time=5"])
-        main([*words, "--out", str(alone)])
-        assert weights(alone)
-        assert weights(out) == weights(alone)
+
+WORDS = ["compare", "blobs", "--methods", "supervised", "--num-labels", "8", "--seeds", "2", "--batch", "8"]
+WORDS += ["--threads", "1", "--no-report"]
+ON_SLURM = ["--on", "slurm", "--slurm", "time=5"]
+
+
+@pytest.mark.usefixtures("real")
+def test_jobs_of_a_real_slurm_make_the_same_bytes(tmp_path: Path) -> None:
+    out, alone = tmp_path / "out", tmp_path / "alone"
+    main([*WORDS, "--steps", "30", "--out", str(out), *ON_SLURM])
+    main([*WORDS, "--steps", "30", "--out", str(alone)])
+    assert weights(alone)
+    assert weights(out) == weights(alone)
+
+
+@pytest.mark.usefixtures("real")
+def test_what_a_real_slurm_refuses_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option, said in (("partition=nosuch", "Invalid partition"), ("nosuch=1", "unrecognized option")):
+        with pytest.raises(SystemExit) as end:
+            main([*WORDS, "--steps", "30", "--out", str(tmp_path / "out"), *ON_SLURM, option])
+        assert end.value.code == 2
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert line.startswith("halfseen: Slurm refused the jobs: ")
+        assert said in line
+
+
+@pytest.mark.usefixtures("real")
+def test_a_job_that_slurm_takes_away_is_tried_again_from_its_checkpoint(tmp_path: Path) -> None:
+    """scancel, as an administrator would: the run saves itself, and its second job goes on."""
+    out = tmp_path / "out"
+    words = [*WORDS, "--steps", "4000", "--save-every", "1", "--out", str(out), *ON_SLURM]
+    words[words.index("2", words.index("--seeds"))] = "1"
+    table = subprocess.Popen([sys.executable, "-m", "halfseen", *words], stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while not (out / "supervised-8-0" / "log.jsonl").is_file():
+        assert table.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    time.sleep(0.5)
+    subprocess.run(["scancel", "--name", "halfseen"], check=True, timeout=30)
+    said = table.communicate(timeout=180)[1]
+    assert table.returncode == 0, said
+    assert "failed, is tried again" in said
+    log = (out / "supervised-8-0.log").read_text()
+    assert log.count("Stopped at step ") == log.count(" from step ") == 1
 
 
 def test_no_slurm_is_a_sentence(

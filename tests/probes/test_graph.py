@@ -9,6 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.semi_supervised import LabelSpreading
 
 from halfseen.probes import graph, neighbours
+from halfseen.probes.graph import Config
 from halfseen.probes.rows import scale_of
 from tests.probes.blobs import accuracy, blobs
 
@@ -38,7 +39,7 @@ def test_equal_to_scikit_learn_on_the_same_graph() -> None:
     y = np.full(len(x), -1)
     y[b.ids] = b.y
     theirs = LabelSpreading(kernel=lambda *_: W, alpha=0.9, max_iter=2000, tol=1e-12).fit(x, y)
-    ours = graph.fit(b.labelled, b.y, b.pool, k=10, alpha=0.9, masses=False)
+    ours = graph.fit(b.labelled, b.y, b.pool, Config(k=10, alpha=0.9, masses=False))
     assert np.allclose(ours.p, theirs.label_distributions_, atol=1e-4)
 
 
@@ -49,7 +50,7 @@ def test_equal_to_scikit_learns_knn_kernel_where_neighbours_are_mutual() -> None
     y = np.full(40, -1)
     y[[3, 17, 30]] = 0, 1, 2
     theirs = LabelSpreading(kernel="knn", n_neighbors=5, alpha=0.8, max_iter=2000, tol=1e-12).fit(x, y)
-    ours = graph.fit(x[[3, 17, 30]], np.arange(3), x, k=4, alpha=0.8, gamma=0, masses=False)
+    ours = graph.fit(x[[3, 17, 30]], np.arange(3), x, Config(k=4, alpha=0.8, gamma=0, masses=False))
     assert np.allclose(ours.p, theirs.label_distributions_, atol=1e-4)
 
 
@@ -91,7 +92,7 @@ def test_an_island_has_the_labels_shares() -> None:
     x = np.concatenate([unit_rows(30, 4) * 0.01 + [1, 0, 0, 0], unit_rows(30, 4) * 0.01 - [1, 0, 0, 0]]).astype(
         np.float32
     )
-    p = graph.fit(x[:3], np.array([0, 0, 1]), x, k=5).p
+    p = graph.fit(x[:3], np.array([0, 0, 1]), x, Config(k=5)).p
     assert np.allclose(p[30:], [2 / 3, 1 / 3])
 
 
@@ -109,11 +110,11 @@ def test_neighbours_of_many_rows_are_nearly_exact(monkeypatch: pytest.MonkeyPatc
     b = blobs(n=2000, d=200)
     x = scale_of(b.pool, "unit")(b.pool)
     exact, _ = neighbours.nearest(x, x, 10, themselves=True)
-    for name, value in (("EXACT", 1000), ("SAMPLE", 500), ("DIRECTIONS", 40), ("CELLS", 20), ("SHARE", 0.3)):
+    for name, value in (("EXACT", 1000), ("SAMPLE", 500), ("FEW", 40), ("MANY", 150), ("CELLS", 20), ("SHARE", 0.3)):
         monkeypatch.setattr(neighbours, name, value)
     found, cosines = neighbours.nearest(x, x, 10, themselves=True)
     assert not (found == np.arange(2000)[:, None]).any()
-    assert np.allclose(cosines, np.einsum("nd,nkd->nk", x, x[found]), atol=1e-5)
+    assert np.abs(cosines - np.einsum("nd,nkd->nk", x, x[found])).mean() < 0.1  # of the strongest directions
     shared = np.mean([len(set(a) & set(c)) / 10 for a, c in zip(exact, found, strict=True)])
     assert shared > 0.9
     new, _ = neighbours.nearest(x[:7], x, 3)  # other queries than the rows

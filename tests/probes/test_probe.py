@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from halfseen.probes import probe
+from halfseen.probes.probe import Config
 from halfseen.probes.rows import folds, scale_of
 from tests.probes.blobs import accuracy, blobs
 
@@ -15,7 +16,7 @@ def test_equal_to_scikit_learn(each: int, classes: int) -> None:
     b = blobs(each=each, classes=classes)
     scale = scale_of(b.pool, "unit")
     theirs = LogisticRegression(C=3, tol=1e-8, max_iter=5000).fit(scale(b.labelled[:, 0]), b.y)
-    ours = probe.fit(b.labelled, b.y, b.pool, C=3, views=False)
+    ours = probe.fit(b.labelled, b.y, b.pool, Config(C=3, views=False))
     assert np.allclose(ours.predict_proba(b.pool), theirs.predict_proba(scale(b.pool)), atol=1e-3)
 
 
@@ -24,10 +25,10 @@ def test_views_share_the_weight_of_their_image() -> None:
     scale = scale_of(b.pool, "standardised")
     rows = scale(b.labelled).reshape(-1, b.pool.shape[1])
     theirs = LogisticRegression(C=0.3, tol=1e-8, max_iter=5000).fit(rows, np.repeat(b.y, 3), np.full(len(rows), 1 / 3))
-    ours = probe.fit(b.labelled, b.y, b.pool, C=0.3, views=True, scale="standardised")
+    ours = probe.fit(b.labelled, b.y, b.pool, Config(C=0.3, views=True, scale="standardised"))
     assert np.allclose(ours.predict_proba(b.pool), theirs.predict_proba(scale(b.pool)), atol=1e-3)
-    repeated = probe.fit(np.repeat(b.labelled[:, :1], 5, 1), b.y, b.pool, C=3, views=True)
-    once = probe.fit(b.labelled[:, 0], b.y, b.pool, C=3)
+    repeated = probe.fit(np.repeat(b.labelled[:, :1], 5, 1), b.y, b.pool, Config(C=3, views=True))
+    once = probe.fit(b.labelled[:, 0], b.y, b.pool, Config(C=3))
     assert np.allclose(repeated.predict_proba(b.pool), once.predict_proba(b.pool), atol=1e-3)
 
 

@@ -52,12 +52,12 @@ def test_every_probe_gives_probabilities_of_all_classes() -> None:
     """A class without a label has a column of zeros; float16 rows and one view will do."""
     b = blobs(each=4)
     known = b.y != 1
-    for name, fit in PROBES.items():
-        p = fit(b.labelled[known, 0].astype(np.float16), b.y[known], b.pool.astype(np.float16), classes=6)
+    for name, kind in PROBES.items():
+        p = kind.fit(b.labelled[known, 0].astype(np.float16), b.y[known], b.pool.astype(np.float16), classes=6)
         shares = p.predict_proba(b.pool[:50])
         assert shares.shape == (50, 6), name
         assert np.allclose(shares.sum(1), 1, atol=1e-5), name
         assert (shares[:, [1, 4, 5]] == 0).all(), name
         assert (shares >= 0).all(), name
-        again = fit(b.labelled[known, 0].astype(np.float16), b.y[known], b.pool.astype(np.float16), classes=6)
+        again = kind.fit(b.labelled[known, 0].astype(np.float16), b.y[known], b.pool.astype(np.float16), classes=6)
         assert (again.predict_proba(b.pool[:50]) == shares).all(), name

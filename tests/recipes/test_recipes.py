@@ -134,6 +134,14 @@ def test_dnll_tables_as_the_paper_has_them(tmp_path: Path) -> None:
     assert table["ccn"].zca
     assert "method.eps=8" in table["ccn"].overrides
 
+    table = settings_of("dnll/t2", tmp_path)
+    assert {t for t, s in table.items() if s.strong == "fm+ra"} == {
+        "curriculum_labeling",
+        "dmt, 16 + 496",
+        "dmt, 64 + 448",
+    }
+    assert all("method.seen=strong" in s.overrides for s in table.values() if s.strong == "fm+ra")
+
     table = settings_of("dnll/f6", tmp_path)
     assert all("net.input_noise=0" in s.overrides for s in table.values())
     assert len({s.steps for s in table.values()}) == 1
@@ -141,6 +149,43 @@ def test_dnll_tables_as_the_paper_has_them(tmp_path: Path) -> None:
         assert "method.headline=net" in table[title].overrides
 
     assert any("lambda_ramp" in key for key in settings_of("dnll/f7", tmp_path)["DNLL"].overrides)
+
+
+def test_rows_of_the_13_layer_network_are_as_their_releases_have_them(tmp_path: Path) -> None:
+    """Batches from all images, the labelled sum over all rows, weight norm; the images as each release gives them."""
+    tables = {name: settings_of(name, tmp_path) for name in ("dnll/t1", "dnll/t4", "ccn/t2-svhn", "ccn/t4", "r2d2/t8")}
+    for table in tables.values():
+        for title in ("Pi", "Temporal Ensembling", "Pi + SNTG"):
+            if title in table:
+                assert "net.norm=wn_mean_only" in table[title].overrides
+                said = " ".join(table[title].overrides)
+                assert "mixed=true" in said
+                assert "ce_norm=batch" in said
+    assert tables["dnll/t1"]["Pi"].zca
+    assert tables["ccn/t2-svhn"]["Pi"].per_image
+    assert (tables["dnll/t4"]["Pi"].weak, tables["dnll/t4"]["Pi"].per_image) == ("none", True)
+    assert "method.weight=100" in tables["ccn/t4"]["Temporal Ensembling"].overrides
+    assert "method.optim.lr=0.001" in tables["r2d2/t8"]["Temporal Ensembling"].overrides
+    rows = {row.title: row for row in RECIPES["dnll/t1"].rows}
+    assert (rows["DCT"].labels, rows["DCT"].changes["batch"], rows["DCT"].changes["unlabelled_batch"]) == (
+        (4000,),
+        8,
+        92,
+    )
+    # 180 epochs of the labelled images and 180 of the pool, in batches of 100
+    assert rows["LP"].changes["steps"] == pytest.approx(180 * 4000 / 100 + 180 * 46_000 / 50, rel=0.01)
+    rows = {row.title: row for row in RECIPES["r2d2/t6"].rows}
+    assert rows["LP"].changes["steps"] == pytest.approx(180 * 10_000 / 128 + 180 * 40_000 / 97, rel=0.02)
+
+
+def test_two_papers_quote_one_number_differently() -> None:
+    """Pi + SNTG with 4,000 labels of CIFAR-10: DNLL's Table 1 has 88.64, CCN's Table 2 (11.00% error) 89.00."""
+    found = [
+        next(row for row in RECIPES[name].rows if row.title == "Pi + SNTG").paper
+        for name in ("dnll/t1", "ccn/t2-cifar10")
+    ]
+    assert [paper[4000] for paper in found] == [88.64, 89.00]
+    assert found[0][1000] == found[1][1000]
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("r2d2/")])
@@ -161,6 +206,16 @@ def test_the_stages_of_r2d2_last_as_many_epochs_as_the_papers(name: str, tmp_pat
             own = plan if stage.batch is None else dataclasses.replace(plan, batch=stage.batch)
             found.append(stage.steps / own.epoch_steps(stage.epoch))
         assert found == [300, 300 if title == "ablation=a" else 600, 50]
+
+
+@pytest.mark.parametrize("name", ["mnist-all", "digits-all"])
+def test_a_table_of_all_has_every_method_once_with_the_same_budget(name: str, tmp_path: Path) -> None:
+    recipe = RECIPES[name]
+    assert sorted(row.method.partition(":")[0] for row in recipe.rows) == methods.names()
+    table = settings_of(name, tmp_path)
+    shared = {(s.net, s.weak, s.strong, s.passes, s.val) for s in table.values()}
+    assert len(shared) == 1
+    assert len({row.seeds for row in recipe.rows}) == 1
 
 
 def test_lengths_shrink_and_nothing_else() -> None:

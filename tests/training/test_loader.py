@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from halfseen.data import Split, open_data
-from halfseen.errors import UserError
 from halfseen.method import Plan
 from halfseen.training.loader import Loader
 
@@ -51,10 +50,20 @@ def test_a_mixed_pass_goes_once_through_all_images() -> None:
     assert len(seen.unique()) == len(seen) == steps * 16
 
 
-def test_a_mixed_pass_is_refused_to_several_processes() -> None:
-    data = loader(0, 2)
-    with pytest.raises(UserError, match="one process"):
-        data.streams(plan(data), "mixed_pass", 0, None)
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_share_a_mixed_pass_evenly(world: int) -> None:
+    """However many rows of a batch are labelled; laid end to end they are dealt in a ring."""
+    whole, parts = loader(), [loader(rank, world) for rank in range(world)]
+    odd = 0
+    for step in range(12):
+        one = whole.batch(whole.streams(plan(whole), "mixed_pass", 0, None), step)
+        odd += len(one.x) % world > 0
+        ids = torch.cat([one.x_ids, one.u_ids])
+        for rank, half in enumerate(parts):
+            part = half.batch(half.streams(plan(half), "mixed_pass", 0, None), step)
+            assert torch.equal(torch.cat([part.x_ids, part.u_ids]), ids[rank::world])
+            assert torch.equal(part.x_ids, one.x_ids[rank::world])
+    assert odd
 
 
 def test_a_selected_pass_holds_the_labelled_and_the_selected_rows() -> None:

@@ -3,7 +3,9 @@
 import json
 import math
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 import torch.nn.functional as F
 
@@ -92,17 +94,33 @@ def test_a_perfectly_calibrated_sure_and_right_classifier():
     assert metrics.nll(P * 1000, (y + 1) % 3) == pytest.approx(1000)
 
 
-def test_bootstrap_interval_equals_resampling_and_the_normal_approximation():
+@pytest.mark.parametrize(("right", "n"), [(0, 12), (1, 12), (7, 12), (40, 40), (39, 40), (450, 500), (9712, 10000)])
+def test_the_interval_is_clopper_and_pearson_s(right: int, n: int):
+    theirs = scipy.stats.binomtest(right, n).proportion_ci(0.95, method="exact")
+    assert metrics.exact_interval(right, n) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+def test_all_right_is_no_certainty():
+    low, high = metrics.exact_interval(40, 40)
+    assert (round(low, 3), high) == (0.912, 1.0)  # 0.025 ** (1 / 40)
+    assert all(math.isnan(end) for end in metrics.exact_interval(0, 0))
+
+
+def test_a_temperature_gives_the_likelihood_its_best():
     g = torch.Generator().manual_seed(0)
-    correct = torch.rand(500, generator=g) < 0.9
-    low, high = metrics.bootstrap_interval(correct, draws=20000)
-    resampled = correct[torch.randint(500, (20000, 500), generator=g)].double().mean(1)
-    theirs = torch.quantile(resampled, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    assert [low, high] == pytest.approx(theirs, abs=0.003)
-    p = correct.double().mean().item()
-    assert (high - low) / 2 == pytest.approx(1.96 * math.sqrt(p * (1 - p) / 500), rel=0.05)
-    assert metrics.bootstrap_interval(correct, seed=3) == metrics.bootstrap_interval(correct, seed=3)
-    assert metrics.bootstrap_interval(torch.ones(10, dtype=torch.bool)) == (1, 1)
+    logits = torch.randn(400, 5, generator=g, dtype=torch.float64)
+    y = torch.multinomial(logits.softmax(1), 1, generator=g)[:, 0]
+    T = metrics.temperature(3 * logits, y)  # three times as sure as it should be
+    assert pytest.approx(3, rel=0.15) == T
+    assert metrics.nll(3 * logits / T, y) <= min(metrics.nll(3 * logits / t, y) for t in (0.99 * T, 1.01 * T))
+
+
+def test_paired_differences():
+    d, low, high = metrics.paired_interval(30, 10, 1000)
+    assert d == pytest.approx(0.02)
+    differences = np.concatenate([np.ones(30), -np.ones(10), np.zeros(960)])
+    assert (high - low) / 2 == pytest.approx(1.96 * differences.std() / 1000**0.5, rel=0.03)
+    assert metrics.paired_interval(0, 0, 20)[1] < 0 < metrics.paired_interval(0, 0, 20)[2]
 
 
 def test_summary_is_json_and_agrees_with_its_parts():

@@ -1,0 +1,184 @@
+"""--method auto: which method, without a test image: what trials on other sets expect, corrected by folds of the labels.
+
+The gain of a method over the probe (logistic regression on the same features, the same labels), in shares of the images:
+
+    expected    g +- s   by the pool's images a class, from the tuning draws of scripts/choices.py
+    measured    d +- e   d = (n10 - n01)/L,  e = sqrt(n10 + n01 + 1)/L:  of L labelled images, while they were held out, n10
+                         were right with the method and wrong with the probe, n01 the reverse
+    together    (g/s^2 + d/e^2) / (1/s^2 + 1/e^2)
+
+The method with the largest gain is taken if that is above 0, else the probe. With few labels e is wide, and what is expected
+decides; with many the folds do. Where a run is not a matter of seconds (from scratch, or --tune)
+there are no folds: it is DEFAULT.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from halfseen import methods
+from halfseen.data import ImageSet, Split
+from halfseen.data.bank import Bank
+from halfseen.errors import UserError
+from halfseen.machine import distributed
+from halfseen.machine.progress import Display, Meter
+from halfseen.overrides import pairs
+from halfseen.probes import PROBES
+from halfseen.probes.rows import Array, folds
+from halfseen.run.beginning import open_images
+from halfseen.run.beside import POOL
+from halfseen.run.session import Session, Wants, draw_split
+from halfseen.run.start import settled, started, usual
+from halfseen.settings import Settings
+
+PROBE = "probe"
+DEFAULT = "fixmatch"
+FOLDS = 4
+FOLD_STEPS = 500  # of a method in a fold, a third of its length
+MANY = 400  # labels from which on two folds are enough
+# the pool's images a class -> expected gain over the probe; between them by their logarithm, beyond them as at the end
+EXPECTED: dict[str, tuple[tuple[float, float], ...]] = {
+    "fixmatch": ((20, -0.05), (1000, 0.09)),
+    "graph": ((20, -0.05), (1000, 0.06)),
+}
+SPREAD = 0.04  # s: of the gains about what is expected, between sets and draws
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method, and what speaks for it: gains over the probe."""
+
+    method: str
+    expected: float
+    measured: float
+    error: float
+    gain: float
+    folds: tuple[int, int, int]  # n10, n01, L
+
+
+def choose(data: Any, asked: Settings) -> tuple[Settings, dict[str, Any]]:
+    """The settings with a method in place of `auto`; and for config.json what was asked, between what, and why."""
+    display = Display(asked.quiet or distributed.outside_rank() > 0)
+    if given := next((key for key in pairs(asked.overrides) if key.startswith("method.")), None):
+        raise UserError(f"--set {given} is a setting of one method; name it: --method fixmatch")
+    s, why = settled(data, asked)
+    if why:
+        display.say(why)
+    if s.backbone == "none" or s.tune != "head":
+        long = replace(s, method=DEFAULT)
+        chosen = as_chosen(s, DEFAULT, "the default where a run is long", [])
+        return (long if s.backbone == "none" else usual(long)), chosen
+    if distributed.world() > 1:
+        raise UserError("--method auto trains on folds in one process; name a method, or start it without torchrun")
+    images = open_images(data, s)
+    split = draw_split(images, methods.load(DEFAULT).method, s)
+    rows, _ = started(images, s)
+    began = time.monotonic()
+    found = candidates(images, rows, split, s)
+    best = max(found, key=lambda c: c.gain, default=None)
+    name = best.method if best and best.gain > 0 else PROBE
+    reason = said(name, found, time.monotonic() - began)
+    display.say(reason)
+    return usual(replace(s, method=name)), as_chosen(s, name, reason, found)
+
+
+def as_chosen(s: Settings, method: str, reason: str, found: list[Candidate]) -> dict[str, Any]:
+    return {"asked": s.as_json(), "method": method, "why": reason, "between": [asdict(c) for c in found]}
+
+
+def said(name: str, found: list[Candidate], seconds: float) -> str:
+    told = ", ".join(
+        f"{c.method} {100 * c.gain:+.1f} points (expected {100 * c.expected:+.1f}, held-out labels "
+        f"{100 * c.measured:+.1f} ± {100 * c.error:.1f})"
+        for c in found
+    )
+    return f"method {name}, of what is expected over logistic regression: {told}; {seconds:.0f} s of trials"
+
+
+def candidates(images: ImageSet, rows: ImageSet, split: Split, s: Settings) -> list[Candidate]:
+    """What speaks for each method of the tables."""
+    y = images.y[split.labelled].numpy()
+    parts = list(folds(y, 2 if len(y) >= MANY else FOLDS, 1, s.split_seed))
+    if not parts:
+        none = np.zeros(0, bool)
+        return [weighed(m, expected(m, split, images), none, none) for m in EXPECTED]
+    probe = held_out(y, parts, probe_of(PROBE, rows, split, y))
+    found = []
+    for method in EXPECTED:
+        with Meter(f"{method} on folds of the labels", len(parts), s.quiet, what="folds") as meter:
+            say = probe_of(method, rows, split, y) if method in PROBES else method_of(method, images, split, s)
+            right = held_out(y, parts, say, meter)
+        found.append(weighed(method, expected(method, split, images), right, probe))
+    return found
+
+
+def weighed(method: str, g: float, right: Array, probe: Array) -> Candidate:
+    """right, probe: bool [L] of the labelled images that were held out."""
+    n10, n01, L = int((right & ~probe).sum()), int((~right & probe).sum()), len(right)
+    if L == 0:  # no class had a label to spare
+        return Candidate(method, g, 0.0, 1.0, g, (0, 0, 0))
+    d, e = (n10 - n01) / L, float(np.sqrt(n10 + n01 + 1) / L)
+    gain = (g / SPREAD**2 + d / e**2) / (1 / SPREAD**2 + 1 / e**2)
+    return Candidate(method, g, d, e, gain, (n10, n01, L))
+
+
+def expected(method: str, split: Split, images: ImageSet) -> float:
+    points = EXPECTED[method]
+    per_class = max(len(split.unlabelled), 1) / images.num_classes
+    return float(np.interp(np.log10(per_class), np.log10([n for n, _ in points]), [g for _, g in points]))
+
+
+Say = Callable[[Array, Array], Array]  # (rows shown, rows held out) of the labelled images -> [n, K] of the latter
+
+
+def held_out(y: Array, parts: list[tuple[Array, Array]], say: Say, meter: Meter | None = None) -> Array:
+    """bool: was each labelled image that was ever held out taken for its class then?"""
+    right, asked = np.zeros(len(y), bool), np.zeros(len(y), bool)
+    for shown, held in parts:
+        right[held], asked[held] = say(shown, held).argmax(1) == y[held], True
+        if meter is not None:
+            meter.advance(1)
+    return right[asked]
+
+
+def probe_of(name: str, rows: ImageSet, split: Split, y: Array) -> Say:
+    bank = rows.bank
+    assert isinstance(bank, Bank)
+    seen = bank.every_view(rows.x[split.labelled, 0]).numpy()
+    pool = bank.clean(rows.x[torch.unique(torch.cat([split.labelled, split.unlabelled]))[:POOL], 0]).numpy()
+
+    def say(shown: Array, held: Array) -> Array:
+        return PROBES[name].fit(seen[shown], y[shown], pool, classes=rows.num_classes).predict_proba(seen[held, 0])
+
+    return say
+
+
+def method_of(name: str, images: ImageSet, split: Split, s: Settings) -> Say:
+    given = replace(usual(replace(s, method=name)), steps=FOLD_STEPS, epochs=None, passes=None, minutes=None)
+
+    def say(shown: Array, held: Array) -> Array:
+        return probabilities(images, given, split.labelled[torch.from_numpy(held)]).numpy()
+
+    return say
+
+
+def probabilities(images: ImageSet, s: Settings, ids: Tensor, hide: bool = True) -> Tensor:
+    """[n, K] of these images, from a run without a folder; with `hide`, one in which they hide their labels."""
+
+    def hidden(images: ImageSet, method: Wants, s: Settings) -> Split:
+        split = draw_split(images, method, s)
+        if not hide:
+            return split
+        kept = split.labelled[~torch.isin(split.labelled, ids)]
+        return replace(split, labelled=kept, unlabelled=torch.unique(torch.cat([split.unlabelled, ids])))
+
+    session = Session(images, replace(s, quiet=True, tensorboard=False, compile=False), None, split=hidden)
+    trainer = session.train()
+    net = next(iter(trainer.method.predictors().values()))
+    with trainer.judge.as_scored(trainer.method, net):
+        return trainer.judge.logits(net, session.rows.x, ids).softmax(1)
