@@ -22,7 +22,7 @@ from halfseen.data.bank import Bank
 from halfseen.machine.progress import Meter
 from halfseen.probes import PROBES
 from halfseen.run.choose import DEFAULT, EXPECTED, candidates, probabilities
-from halfseen.run.session import draw_split
+from halfseen.run.labels import draw_split
 from halfseen.run.start import started, usual
 from halfseen.settings import Settings
 

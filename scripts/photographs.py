@@ -24,7 +24,7 @@ from halfseen.data import ImageSet, open_data
 from halfseen.data.bank import Bank, banked
 from halfseen.data.store import Views
 from halfseen.probes import PROBES
-from halfseen.run.session import draw_split
+from halfseen.run.labels import draw_split
 from halfseen.settings import Settings
 
 RESULTS, TUNING = Path("results/photographs.jsonl"), Path("results/photographs-tuning.jsonl")

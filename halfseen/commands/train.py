@@ -13,6 +13,7 @@ from halfseen.overrides import check
 from halfseen.probes import PROBES
 from halfseen.run.beginning import need_data, need_same, open_images
 from halfseen.run.choose import choose
+from halfseen.run.easier import TooSlowError
 from halfseen.run.fit import Fit
 from halfseen.run.folder import Folder, fresh_place
 from halfseen.run.outcome import headline_of
@@ -67,11 +68,28 @@ def run(data: Any, settings: Settings, out: Path | None, resume: bool, go_on: st
         made = Fit(data, settings, choice=choice)
         result = made.run(place, began)
     else:
-        made = Session(data, settings, place, began, go_on=go_on, choice=choice)
-        result = made.run()
+        made, result = in_time(data, settings, place, began, go_on, choice)
     if settings.report and distributed.rank() == 0:
         write_page(Folder(result.folder), made.images, made.display)
     return result
+
+
+def in_time(
+    data: Any,
+    settings: Settings,
+    place: Path,
+    began: Folder | None,
+    go_on: str | None,
+    choice: Mapping[str, Any] | None,
+) -> tuple[Session, Result]:
+    """The run; where too few of its steps would fit into its minutes, with something easier."""
+    while True:
+        session = Session(data, settings, place, began, go_on=go_on, choice=choice)
+        try:
+            return session, session.run()
+        except TooSlowError as e:
+            session.display.say(e.said)
+            settings = e.settings
 
 
 def tuning(

@@ -24,7 +24,8 @@ from halfseen.model.model import kept_of, network, read_model
 from halfseen.probes import PROBES
 from halfseen.run.fit import Fit
 from halfseen.run.folder import Folder
-from halfseen.run.session import Session, Wants
+from halfseen.run.labels import Wants
+from halfseen.run.session import Session
 from halfseen.run.tune import Start, head_settings
 from halfseen.settings import Settings
 from halfseen.training.trainer import Trainer

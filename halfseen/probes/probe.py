@@ -128,7 +128,9 @@ def solved(x: Array, y: Array, C: float, tolerance: float) -> tuple[Array, Array
     model: Any = LogisticRegression(C=C, tol=tolerance, max_iter=1000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 1000 steps are near enough
-        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few labels a class are the point
+        warnings.filterwarnings(
+            "ignore", "The number of unique classes", UserWarning
+        )  # few labels a class are the point
         model.fit(flat if basis is None else flat @ basis, np.repeat(y, V), np.full(L * V, 1 / V))
     W, b = model.coef_.T, model.intercept_
     if W.shape[1] == 1:  # two classes: one score, of the second

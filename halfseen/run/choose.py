@@ -32,7 +32,8 @@ from halfseen.probes import PROBES
 from halfseen.probes.rows import Array, folds
 from halfseen.run.beginning import open_images
 from halfseen.run.beside import POOL
-from halfseen.run.session import Session, Wants, draw_split
+from halfseen.run.labels import Wants, draw_split
+from halfseen.run.session import Session
 from halfseen.run.start import settled, started, usual
 from halfseen.settings import Settings
 

@@ -26,8 +26,9 @@ from halfseen.overrides import below, flat, pairs, with_settings
 from halfseen.probes import PROBES, Fitted
 from halfseen.run.beginning import describe, need_same, open_images
 from halfseen.run.folder import Folder, fresh_place
+from halfseen.run.labels import SplitRule, draw_split
 from halfseen.run.outcome import conclude_fit, ending
-from halfseen.run.session import NEW, Result, SplitRule, draw_split
+from halfseen.run.session import NEW, Result
 from halfseen.run.start import settled, started
 from halfseen.settings import Settings
 from halfseen.training.judge import Judge, scored_parts

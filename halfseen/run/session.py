@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 
 from halfseen.augment.whitening import LARGEST, Whitening
-from halfseen.data import ImageSet, Split, choose_split
+from halfseen.data import Split
 from halfseen.draws import Draws
 from halfseen.errors import Stopped, UserError, quoted
 from halfseen.machine import distributed
@@ -28,7 +28,9 @@ from halfseen.model.tuned import CLIP, Base, on_its_head
 from halfseen.run.alarms import Alarms
 from halfseen.run.beginning import describe, how_to_go_on, need_same, open_images, stored_whitening
 from halfseen.run.budget import SCRATCH_STEPS, length_of, passes_per_step
+from halfseen.run.easier import TooSlowError, need_enough
 from halfseen.run.folder import Folder, fresh_place
+from halfseen.run.labels import SplitRule, draw_split
 from halfseen.run.outcome import conclude, ending
 from halfseen.run.recorder import Everyone, Recorder, need_tensorboard
 from halfseen.run.resume import load_last
@@ -43,44 +45,12 @@ NEW = Path("runs")  # as `out`: a new folder under it, named after the data, the
 SHOWN = 3  # of the files left out, in the announcement
 
 
-class Wants(Protocol):
-    """What a method asks of the split."""
-
-    @property
-    def labelled_in_unlabelled(self) -> bool: ...
-    @property
-    def needs_unlabelled(self) -> bool: ...
-
-
-SplitRule = Callable[[ImageSet, Wants, Settings], Split]
-
-
 @dataclass(frozen=True)
 class Result:
     """What a finished run leaves."""
 
     folder: Path
     metrics: dict[str, Any] = field(repr=False)
-
-
-def draw_split(images: ImageSet, method: Wants, s: Settings) -> Split:
-    """Which labels are seen, as the settings say it."""
-    return choose_split(
-        images.y,
-        images.given,
-        num_labels=s.num_labels,
-        labels_per_class=s.labels_per_class,
-        balanced=s.balanced,
-        seed=s.split_seed,
-        val=s.val_value(),
-        val_folds=s.val_folds,
-        val_fold=s.val_fold,
-        extra_val_per_class=s.extra_val_per_class,
-        classes=images.classes,
-        # the labelled images of another domain are no examples of this one
-        include_labelled_in_unlabelled=method.labelled_in_unlabelled and not images.two_domains,
-        need_unlabelled=method.needs_unlabelled,
-    )
 
 
 class Session:
@@ -274,6 +244,12 @@ class Session:
     def begun(self) -> Trainer:
         assert self.scratch is not None
         steps, said = length_of(self.settings, self.scratch, self.plan(1), self.passes, self.method.epoch)
+        try:
+            need_enough(steps, self.settings, self.images.shape)
+        except TooSlowError:
+            if self.folder is not None and distributed.rank() == 0:
+                self.folder.abandon()
+            raise
         if said:
             self.display.say(said)
         self.scratch = None  # its memory is needed
