@@ -120,13 +120,16 @@ def main() -> None:
     options.add_argument("--labels", type=int, nargs="+", default=[20, 40, 80])
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--no-random", action="store_true")
-    options.add_argument("--more", nargs="*", default=[], help="options of train, such as --more=--size --more=96")
+    options.add_argument("--steps", type=int, help="of each training (default: train's own)")
     options.add_argument("--out", type=Path, default=RESULTS)
     told = options.parse_args()
     program = found()
     if program is None:
         print("no Chromium is installed here, so nobody can label: apt-get install chromium")
         return
+    # these pictures are small, and `train` would begin from scratch with them, as no photograph makes it
+    usual = ["--backbone", "lite0", "--seed", str(told.seed), *(["--steps", str(told.steps)] if told.steps else [])]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that Chromium is ended too
     place = Path(tempfile.mkdtemp(prefix="journey-"))
     browser = Browser(program, place / "profile")
     try:
@@ -137,7 +140,7 @@ def main() -> None:
             sheet, run = place / f"to_label-{number}.csv", place / f"run-{number}"
             row = {**about, "how": "suggested", "suggest": halfseen("suggest", str(source), "--out", str(sheet))}
             row |= label(browser, source, pool, number, ["--seed", str(told.seed)])
-            row["train"] = halfseen("train", str(photos), "--out", str(run), "--seed", str(told.seed), *told.more)
+            row["train"] = halfseen("train", str(photos), "--out", str(run), *usual)
             keep(told.out, {**row, **scored(run, place, pool, test)})
             source = run
         for number in [] if told.no_random else told.labels:
@@ -145,7 +148,7 @@ def main() -> None:
             rows = [f"{path},{pool[path]}\n" for path in (list(pool)[i] for i in chosen)]
             (photos / "labels.csv").write_text("path,label\n" + "".join(rows))
             run = place / f"random-{number}"
-            seconds = halfseen("train", str(photos), "--out", str(run), "--seed", str(told.seed), *told.more)
+            seconds = halfseen("train", str(photos), "--out", str(run), *usual)
             about = {"set": told.set, "labels": number, "seed": told.seed, "how": "random"}
             keep(told.out, {**about, "train": seconds, **scored(run, place, pool, test)})
     finally:
