@@ -12,7 +12,7 @@ from halfseen import methods
 from halfseen.augment.bank import BANK_POLICIES
 from halfseen.augment.policies import IMAGE_POLICIES, VECTOR_POLICIES, VIEWS
 from halfseen.commands.explain import explain, keys_of, notes_of
-from halfseen.commands.list import list_all, print_methods, ranks_in
+from halfseen.commands.list import RANKED, list_all, print_methods, ranks_in
 from halfseen.data import NAMES
 from halfseen.errors import UserError
 from halfseen.nets import NETS, make_net
@@ -153,7 +153,10 @@ def test_unknown_method_names_the_nearest() -> None:
         explain("mean_techer")
 
 
-def test_list_names_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_names_all_there_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("halfseen.commands.list.RANKED", tmp_path / "none.json")
     list_all()
     text = capsys.readouterr().out
     words = set(text.split())
@@ -168,6 +171,10 @@ def test_list_names_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"(?m)^  supervised +1 +3\.0  ", text)
     assert re.search(r"(?m)^  ccn +2 ", text)
     assert re.search(r"(?m)^  vpet +4 ", text)
+
+
+def test_the_committed_table_ranks_every_method() -> None:
+    assert ranks_in(RANKED).keys() == set(methods.names())
 
 
 def test_ranks_come_from_a_kept_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
