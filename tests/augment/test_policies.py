@@ -1,6 +1,7 @@
 """Policies: what a view may show, and that it depends on its own random numbers and on nothing else."""
 
 import io
+from typing import Any
 
 import pytest
 import torch
@@ -33,8 +34,8 @@ class Permuted(Draws):
 
     order: Tensor
 
-    def _mine(self, values: Tensor) -> Tensor:
-        return values[self.order]
+    def _rows(self, n: int) -> tuple[int, Any]:
+        return n, self.order
 
 
 def bytes_of(view: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ def test_a_folder_without_images(wrong: Callable[..., str]) -> None:
 def test_a_class_with_one_labelled_image(trains: Callable[..., str]) -> None:
     said = trains(fill(Path("mine"), {"cat": 1, "dog": 5, "unlabelled": 4}))
     assert "6 labelled" in said
-    assert "there was no test or validation image to score the model on" in said
+    assert "There was no test or validation image, so nobody knows how good it is." in said
 
 
 def test_a_class_with_one_labelled_image_cannot_be_held_out(wrong: Callable[..., str]) -> None:
