@@ -20,11 +20,10 @@ from halfseen.suggest.look import Look
 
 HELP = """\
 halfseen {version}: train an image classifier when a few images are labelled and many are not.
-
   halfseen demo                     20 labelled digits among 4,000 become a classifier, with a page that shows why
   halfseen train DATA               train on a folder of images, an npz file or a named set
-  halfseen suggest PHOTOS|RUN       which pictures to label next, into a file to fill in
-  halfseen label PHOTOS|RUN         label them in the browser, on this machine only; --train learns meanwhile
+  halfseen label PHOTOS|RUN         label pictures in the browser, on this machine only; --train learns meanwhile
+  halfseen suggest PHOTOS|RUN       which ones to label next, into a file to fill in
   halfseen evaluate RUN             score a finished run again, on its own or on other images
   halfseen predict RUN IMAGES       label images, into a csv file
   halfseen export RUN model.onnx    the model as one ONNX file, checked; predict takes it too
@@ -42,7 +41,6 @@ halfseen {version}: train an image classifier when a few images are labelled and
 
 Your own images: a folder with one subfolder per class and one named `unlabelled`, or any folder with a labels.csv
 (path,label; leave the label empty where you do not know it; `halfseen label photos --train` writes it with you):
-
   halfseen train photos --out runs/photos
   halfseen predict runs/photos new-photos --out predictions.csv
 """
@@ -52,7 +50,7 @@ HELP_TRAIN = """\
 usage: halfseen train DATA [options]
 Train a classifier. DATA is a folder of images, an .npz file, a named set, or hf:NAME.
 
-what      --method NAME            one of `halfseen list`, or FILE.py (default: fixmatch)
+what      --method NAME            auto, one of `halfseen list`, or FILE.py (default: auto)
           --backbone NAME          lite0, none, ...: start from a pretrained network (default: auto)
           --net NAME               a network of `halfseen list` (default: auto)
           --set KEY=VALUE ...      method.tau=0.9 net.dropout=0.3 (see `halfseen explain METHOD`)

@@ -238,7 +238,7 @@ def collect(
                     "minutes": mean_of([m["seconds"] / 60 for m in runs.values()]),
                     "passes": mean_of([m["passes"] for m in runs.values()]),
                     "steps": [m["steps"] for m in runs.values()],
-                    "passes_a_step": mean_of([m["passes"] / m["steps"] for m in runs.values()]),
+                    "passes_a_step": mean_of([m["passes"] / m["steps"] for m in runs.values() if m["steps"]]),
                     "bytes_an_image": mean_of([m["bytes_an_image"] for m in runs.values() if "bytes_an_image" in m]),
                 }
             )

@@ -112,7 +112,7 @@ class DMT(Method[Config]):
         y = data.y[data.labelled].to(ids.device)
         q = self.align.pool(ask(self.average, data, ids, self.clean, self.cfg.norm), y)
         c, yhat = q.max(1)
-        self.label.values[ids], self.confidence.values[ids] = yhat, c
+        self.label.values[ids], self.confidence.values[ids] = yhat, c.to(self.confidence.values.dtype)
         self.chosen = ids[most_sure(c, r / self.cfg.rounds)]
         begin_anew(self.net, self.task.make_net, self.task.draws)
 

@@ -34,7 +34,7 @@ from halfseen.method import Batch, Clock, Losses, Method, Plan, Stage, Task, Unl
 from halfseen.optim import Optim
 from halfseen.parts.align import Align, Aligned
 from halfseen.parts.heads import Beside
-from halfseen.parts.losses import cross_entropy, mean_of
+from halfseen.parts.losses import cross_entropy, mean_of, probabilities
 from halfseen.parts.memory import Memory
 from halfseen.parts.norms import Norm
 from halfseen.parts.weak import WeakPass, with_weak
@@ -75,9 +75,9 @@ class FineSSL(Method[Config]):
         strong = torch.cat([self.strong(batch.u), self.strong(batch.u)])  # [2U]
         x, w, s = with_weak(self.both, self.labelled_view(batch.x), weak, strong, cfg.weak_pass)
         (z_x, own_x), (z_w, own_w), (z_s, own_s) = (out.chunk(2, 1) for out in (x, w, s))
-        q = self.align(z_w.float().softmax(1), batch.y)  # [U, K]
+        q = self.align(probabilities(z_w), batch.y)  # [U, K]
         confidence, yhat = q.max(1)
-        weights = own_w.float().softmax(1).amax(1) if cfg.weighted else torch.ones_like(confidence)
+        weights = probabilities(own_w).amax(1) if cfg.weighted else torch.ones_like(confidence)
         D, sure = self.margins(), (confidence >= cfg.tau).repeat(2)
         self.last.write(batch.u_ids, torch.where(confidence >= cfg.count_from, yhat, self.last[batch.u_ids]))
 

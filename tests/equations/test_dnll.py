@@ -232,12 +232,12 @@ def test_the_cross_term_is_taught_by_the_other_and_the_self_term_by_oneself() ->
         assert learner == 1 - teacher
         assert torch.equal(c, model.nets[teacher](data.u).argmax(1))
     for s in (0, 1):
-        q = model.nets[1 - s](data.u).softmax(1).float()
+        q = model.nets[1 - s](data.u).softmax(1)
         torch.testing.assert_close(losses[s].unlabelled.target, q)
         assert not losses[s].unlabelled.negatives.gather(1, q.argmax(1, keepdim=True)).any()
         assert losses[s].unlabelled.kept.all()
     alone = step(method(networks=1), data)[0].unlabelled
-    torch.testing.assert_close(alone.target, method(networks=1).nets[0](data.u).softmax(1).float())
+    torch.testing.assert_close(alone.target, method(networks=1).nets[0](data.u).softmax(1))
 
 
 def test_the_weight_and_its_ramp() -> None:
@@ -297,7 +297,7 @@ def test_weak_views_see_the_mode_that_was_asked_for(weak_pass: str) -> None:
     seen, norm = torch.cat(stats), model.nets[0].body[0]
     u = (data.u - seen.mean(0)) / (seen.var(0, unbiased=weak_pass == "eval") + norm.eps).sqrt()  # eval: as running ones
     q = model.nets[0].head(model.nets[0].body[1](u)).softmax(1)
-    torch.testing.assert_close(losses[1].unlabelled.target, q.float())
+    torch.testing.assert_close(losses[1].unlabelled.target, q)
 
 
 # ---- error perception ------------------------------------------------------------------------------------------------

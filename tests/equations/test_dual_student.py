@@ -118,7 +118,7 @@ def test_what_is_reported_of_each_image() -> None:
             told = losses.unlabelled
             key = "taught" if where == "no_target" else "teacher_stable"
             assert told.kept.tolist() == [n[key] for n in notes[s]]
-            torch.testing.assert_close(told.target, torch.stack([n["target"] for n in notes[s]]).float())
+            torch.testing.assert_close(told.target, torch.stack([n["target"] for n in notes[s]]))
             assert told.logits.requires_grad
             assert not told.target.requires_grad
             assert torch.equal(model.pair[s].both(told.view)[0][1], told.logits), "the consistency head on the own view"

@@ -80,8 +80,8 @@ def test_beside_mean_teacher_its_terms_are_there_and_one_more() -> None:
 def test_beside_mean_teacher_it_learns() -> None:
     trainer = make_trainer("label_propagation", steps=160, settings={"host": "mean_teacher"})
     trainer.run()
-    for net in trainer.method.predictors().values():
-        assert trainer.judge.full(net, "test", ("a",) * 4)["accuracy"] > 0.7
+    for name, scores in trainer.judge.at_end(trainer.method, 4).items():
+        assert scores["test"]["accuracy"] > 0.7, name
 
 
 @pytest.mark.parametrize(

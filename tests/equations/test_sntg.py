@@ -95,8 +95,8 @@ def test_it_learns_beside_each_host(host: str) -> None:
     trainer = make_trainer("sntg", steps=150, settings=settings)
     assert list(trainer.stages[0].optim) == ["host.net"]
     trainer.run()
-    for name, net in trainer.method.predictors().items():
-        assert trainer.judge.full(net, "test", ("a",) * 4)["accuracy"] > 0.7, name
+    for name, scores in trainer.judge.at_end(trainer.method, 4).items():
+        assert scores["test"]["accuracy"] > 0.7, name
 
 
 def test_hosts_and_settings_that_cannot_be() -> None:

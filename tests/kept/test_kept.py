@@ -15,7 +15,9 @@ EXPECTED = json.loads((HERE / "expected.json").read_text())
 def test_a_run_begun_earlier_goes_on_to_the_same_end(tmp_path: Path) -> None:
     shutil.copytree(HERE / "begun", tmp_path / "run")
     halfseen.train(out=tmp_path / "run", resume=True, quiet=True)
-    assert end_of(tmp_path / "run") == pytest.approx(EXPECTED["log"], rel=1e-2, abs=1e-3)  # processors differ
+    end = end_of(tmp_path / "run")
+    found = {name: end[name] for name in EXPECTED["log"]}  # more is logged now
+    assert found == pytest.approx(EXPECTED["log"], rel=1e-2, abs=1e-3)  # processors differ
 
 
 def test_a_model_saved_earlier_loads() -> None:

@@ -74,7 +74,7 @@ def stand_in(name: str) -> Callable[..., nn.Module]:
 
 
 def pictures(data: str, grey: bool) -> ImageSet:
-    known = PUBLISHED[data.rpartition(">")[2]]
+    known = PUBLISHED["mnist" if data == "digits" else data.rpartition(">")[2]]
     generator = torch.Generator().manual_seed(0)
     classes = len(known.classes)
     x = torch.randint(0, 256, (6 * classes, 1 if grey else 3, SIDE, SIDE), generator=generator, dtype=torch.uint8)
@@ -95,7 +95,7 @@ def pictures(data: str, grey: bool) -> ImageSet:
 
 
 def grey(data: str, settings: Settings) -> bool:
-    return (settings.channels or (1 if "mnist" in data or "usps" in data else 3)) == 1
+    return (settings.channels or (1 if any(name in data for name in ("mnist", "usps", "digits")) else 3)) == 1
 
 
 def faults_of(data: str, settings: Settings) -> list[str]:

@@ -135,7 +135,18 @@ def test_epochs_are_the_methods_own(tmp_path: Path) -> None:
 
 def test_two_processes_from_the_command_line(tmp_path: Path) -> None:
     words = ["train", "digits", "--num-labels", "20", "--steps", "5", "--batch", "8", "--unlabelled-batch", "16"]
-    words += ["--set", "net.width=8", "--set", "method.tau=0.2", "--threads", "1", "--no-report", "--out"]
+    words += [
+        "--method",
+        "fixmatch",
+        "--set",
+        "net.width=8",
+        "--set",
+        "method.tau=0.2",
+        "--threads",
+        "1",
+        "--no-report",
+        "--out",
+    ]
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "halfseen"]
     subprocess.run([*start, *words, str(tmp_path / "two")], check=True, capture_output=True, timeout=120)
     from halfseen.cli import main

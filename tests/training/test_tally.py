@@ -42,7 +42,10 @@ def test_what_cannot_be_scored_has_no_mean() -> None:
     tally = Tally()
     kept = torch.tensor([True, False])
     tally.add_scores(Unlabelled(torch.zeros(2, 3), torch.eye(3)[:2], kept), torch.tensor([-1, 1]))
-    assert tally.read() == ({"mask_rate": 0.5}, None)  # the kept image's label is known to nobody
+    assert tally.read() == (
+        {"mask_rate": 0.5, "rarest": 0.0, "rarest_class": 2.0},
+        None,
+    )  # the kept image's label is known to nobody
 
 
 def test_a_state_is_not_changed_by_what_follows() -> None:

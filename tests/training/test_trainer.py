@@ -129,7 +129,7 @@ def test_resume_inside_a_stage_and_across_its_boundary(stop: int, tmp_path: Path
 
 def test_the_best_checkpoint_is_chosen_on_validation_only(tmp_path: Path) -> None:
     trainer = toy(steps=40, folder=tmp_path, val=2, data="digits", policies=("fm", "fm"))
-    trainer.judge.full = None  # the test part may not be looked at
+    trainer.judge.parts["test"] = ()  # may not be looked at
     trainer.run()
     accuracies = [row["predictors"]["net"]["val"]["accuracy"] for row in trainer.history]
     assert all("test" not in row["predictors"]["net"] for row in trainer.history)
@@ -171,7 +171,15 @@ def test_the_tally_means_what_the_steps_reported() -> None:
     means, bad = tally.read()
     assert bad is None
     assert means == pytest.approx(
-        {"a": 2.0, "b": 6.0, "mask_rate": 0.75, "pseudo_accuracy": 1.0, "negative_error": 1 / 4}
+        {
+            "a": 2.0,
+            "b": 6.0,
+            "mask_rate": 0.75,
+            "pseudo_accuracy": 1.0,
+            "negative_error": 1 / 4,
+            "rarest": 1.0,
+            "rarest_class": 0.0,
+        }
     )
     assert tally.read() == ({}, None)
 
