@@ -17,8 +17,6 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "temporal_ensembling": {"batch": (16, 320)},
     # a graph of an untrained network has neighbours so alike that the last digits decide between them
     "label_propagation": {"settings": {"first": 0.5}},
-    # of three votes a last digit may turn one
-    "vpet": {"settings": {"votes": "probabilities"}},
     # rates that suit a network without batch norm
     "curriculum_labeling": {"settings": {"optim.lr": 0.03}},
     "deep_co_training": {"settings": {"optim.lr": 0.03}},
