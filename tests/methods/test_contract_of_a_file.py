@@ -52,7 +52,7 @@ def test_a_file_that_keeps_the_contract_passes(tmp_path: Path) -> None:
     done = suite(f"{tmp_path / 'mine.py'}:tau=0.5")
     assert done.returncode == 0, done.stdout
     assert "12 passed" in done.stdout  # of one method, which has no aligned targets
-    assert "2 skipped" in done.stdout
+    assert "1 skipped" in done.stdout  # what is FixMatch's alone
 
 
 def test_a_term_that_trains_nothing_is_found(tmp_path: Path) -> None:
