@@ -44,6 +44,21 @@ def test_few_labels_believe_the_tables_and_many_believe_the_folds() -> None:
     assert choose.weighed("fixmatch", 0.05, *shown(0, 33, 400)).gain < 0  # as large a share of more labels
 
 
+def test_what_is_expected_is_what_the_tuning_draws_gave() -> None:
+    by_set: dict[str, list[dict[str, Any]]] = {}
+    for line in (Path(__file__).parents[2] / "results" / "choices.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        assert row["draw"] >= 100
+        by_set.setdefault(row["set"], []).append(row)
+    for method, points in choose.EXPECTED.items():
+        edges = [0, 40, 150, 500, 10**9]
+        for (size, gain), low, high in zip(points, edges, edges[1:], strict=False):
+            sets = [rows for rows in by_set.values() if low <= rows[0]["images_a_class"] < high]
+            assert round(np.exp(np.mean([np.log(rows[0]["images_a_class"]) for rows in sets]))) == size
+            gains = [np.mean([r["accuracy"][method] - r["accuracy"]["probe"] for r in rows]) for rows in sets]
+            assert round(float(np.mean(gains)), 3) == gain
+
+
 @pytest.mark.parametrize("method", choose.EXPECTED)
 def test_what_is_expected_hangs_on_the_pool_and_ends_with_the_table(method: str) -> None:
     points = choose.EXPECTED[method]
