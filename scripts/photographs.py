@@ -1,8 +1,9 @@
 """What a frozen backbone and a bank of views are worth with 4 labels a class: `python scripts/photographs.py SET`.
 
-SETS: cifar10-2k, cifar10-10k, cifar100-10k, cifar10-tail, blood, letters. Every row on label draws 0 to 4 (--draws 0 5),
-results/photographs.jsonl; what is in it is not made again. --tune: draws 100 to 102 with the settings of TUNE, scored by
-the hidden labels of the pool, results/photographs-tuning.jsonl; test images are looked at in the first case only.
+SETS: cifar10-2k, cifar10-10k, cifar10-50k, cifar100-10k, cifar10-tail, blood, letters; at 96 pixels, or cifar10-2k@224.
+Every row on label draws 0 to 4 (--draws 0 5), results/photographs.jsonl; what is in it is not made again. --tune: draws 100
+to 102 with the settings of TUNE, scored by the hidden labels of the pool, results/photographs-tuning.jsonl; test images are
+looked at in the first case only.
 
 --rows all: every method that has no such row yet, as it is and, where it has a teacher, with targets aligned to uniform.
 --labels N: so many a class.
@@ -37,6 +38,8 @@ ALONE = ("method.align=false",)
 ALIGN = ("method.align=true", "method.align_to=uniform")
 ESTIMATE = ("method.align=true", "method.align_to=estimate")
 STEPS = 1500
+SIDE = 96
+SCRATCH = "supervised, from scratch"  # on pictures of 32 pixels with the network that a user gets without a backbone
 ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "supervised": ("supervised", ()),
     "fixmatch": ("fixmatch", ALONE),
@@ -51,6 +54,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "graph": ("graph", ()),
     "prototype": ("prototype", ()),
     "auto": ("auto", ()),
+    SCRATCH: ("supervised", ()),
 }
 OWN = {name.partition(",")[0] for name in ROWS}
 ALL = {
@@ -76,8 +80,8 @@ TUNE: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def pool(name: str, root: Path) -> ImageSet:
-    """The images of a set, some of a large one; the same ones whenever they are asked for."""
+def pool(name: str, root: Path, side: int = SIDE) -> ImageSet:
+    """The images of a set, some of a large one; the same ones whenever they are asked for. side: of those of a folder."""
     kind, _, size = name.partition("-")
     if kind in ("cifar10", "cifar100"):
         whole = open_data(kind, root=root)
@@ -99,17 +103,17 @@ def pool(name: str, root: Path) -> ImageSet:
             "test_y": whole.test_y[test],
         }
         return open_data({k: v.permute(0, 2, 3, 1).numpy() if v.ndim == 4 else v.numpy() for k, v in arrays.items()})
-    return open_data(root / {"blood": "folders/blood-cells", "letters": "folders/letters"}[kind], size=96)
+    return open_data(root / {"blood": "folders/blood-cells", "letters": "folders/letters"}[kind], size=side)
 
 
-def at_size(images: ImageSet) -> ImageSet:
+def at_size(images: ImageSet, side: int = SIDE) -> ImageSet:
     """Enlarged as small pictures are for a backbone, once for all rows."""
-    if images.shape[1] == 96:
+    if images.shape[1] == side:
         return images
     arrays = {"x": images.x.permute(0, 2, 3, 1).numpy(), "y": images.y.numpy()}
     if images.test_x is not None and images.test_y is not None:
         arrays |= {"test_x": images.test_x.permute(0, 2, 3, 1).numpy(), "test_y": images.test_y.numpy()}
-    return open_data(arrays, size=96, flip=True)
+    return open_data(arrays, size=side, flip=True)
 
 
 def told_to(method: str, keys: tuple[str, ...]) -> tuple[str, ...]:
@@ -122,7 +126,13 @@ def told_to(method: str, keys: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def run(
-    images: ImageSet, draw: int, method: str, keys: tuple[str, ...], views: tuple[int, int], labels: int
+    images: ImageSet,
+    draw: int,
+    method: str,
+    keys: tuple[str, ...],
+    views: tuple[int, int],
+    labels: int,
+    backbone: str = "lite0",
 ) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp()) / "run"
     steps = next((int(k.removeprefix("steps=")) for k in keys if k.startswith("steps=")), STEPS)
@@ -132,8 +142,8 @@ def run(
             images,
             out=folder,
             method=method,
-            backbone="lite0",
-            size=96,
+            backbone=backbone,
+            size=images.shape[1],
             labels_per_class=labels,
             val="none",
             seed=draw,
@@ -216,7 +226,9 @@ def main() -> None:
     if told.rows == ["all"]:
         told.rows = list(ALL)
     draws = range(100, 103) if told.tune else range(*told.draws)
-    images = at_size(pool(told.set, told.root))
+    name, _, side = told.set.partition("@")
+    images = at_size(pool(name, told.root, int(side or SIDE)), int(side or SIDE))
+    small = at_size(pool(name, told.root, 32), 32) if SCRATCH in told.rows else None
     done = [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
     torch.set_num_threads(1)
     for draw in draws:
@@ -227,15 +239,13 @@ def main() -> None:
             if any(about.items() <= row.items() and row.get("labels", LABELS) == told.labels for row in done):
                 continue
             views = (int(told.views[0]), int(told.views[1]))
-            plain = name in SKLEARN
-            found = {
-                **about,
-                **(
-                    sklearn_row(name, images, draw, views, told.labels)
-                    if plain
-                    else run(images, draw, *rows[name], views, told.labels)
-                ),
-            }
+            if name in SKLEARN:
+                found = sklearn_row(name, images, draw, views, told.labels)
+            elif name == SCRATCH and small is not None:
+                found = run(small, draw, *rows[name], views, told.labels, "none")
+            else:
+                found = run(images, draw, *rows[name], views, told.labels)
+            found = {**about, **found}
             if told.tune:
                 del found["test"]
             with place.open("a") as file:
