@@ -1,7 +1,6 @@
 """A queue of parts of recipes: read, estimated, run in order, kept, and gone on with."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -73,9 +72,7 @@ def test_it_runs_in_order_and_keeps_as_it_goes(toy: Path, capsys: pytest.Capture
     assert not (toy / "results").exists()
     assert len(json.loads((toy / "runs" / "costs.json").read_text())) == 3
 
-    began = time.monotonic()
     run(toy)
-    spent = time.monotonic() - began
     said = capsys.readouterr().err
     places = [said.index(f"{name}-{n}: ") for name, n in (("FixMatch", "8-3"), ("supervised", "12-0"))]
     assert places == sorted(places)
@@ -93,10 +90,9 @@ def test_it_runs_in_order_and_keeps_as_it_goes(toy: Path, capsys: pytest.Capture
 
     # kept is finished, even where the runs' folders are gone; other settings are another run
     (toy / "runs").rename(toy / "gone")
-    began = time.monotonic()
     run(toy)
-    assert time.monotonic() - began < spent / 2
     assert "short: 1 runs, 0 to do" in capsys.readouterr().err
+    assert not list((toy / "runs").glob("*/*/metrics.json"))
     (toy / "queue.toml").write_text(QUEUE.replace("tau=0.6", "tau=0.7"))
     run(toy, "--estimate")
     assert "short: 1 runs, 1 to do" in capsys.readouterr().err

@@ -153,7 +153,10 @@ def test_forty_labels_by_keyboard_a_kill_in_the_middle_and_a_trained_model(brows
             name(page, truth[path])
     assert guessed > 5
     training = page.until("!now.training.busy && now.training.labels >= 36 && now.training.score && now.training")
-    score, learnt = training["score"], rows(photos / "labels.csv")[: training["labels"]]  # up to 4 answers came after it
+    score, learnt = (
+        training["score"],
+        rows(photos / "labels.csv")[: training["labels"]],
+    )  # up to 4 answers came after it
     assert score["asked"] == sum(row[2] == "random" for row in learnt)
     text = page.eval("document.querySelector('#score').textContent + document.querySelector('#next').textContent")
     assert re.search(rf"\d+% right{score['right']} of {score['asked']} drawn at random; 95%: \d+% to 100%", text)

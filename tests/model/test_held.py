@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,8 +42,16 @@ def backbone(kind: str, place: Path) -> str:
 
 def run(kind: str, place: Path, **more: bool) -> tuple[Path, ImageSet]:
     images = pictures()
-    given = {"steps": 5, "labels_per_class": 3, "batch": 4, "unlabelled_batch": 6, "size": 32, "seed": 1}
-    halfseen.train(images, out=place / "run", backbone=backbone(kind, place), quiet=True, report=False, **given, **more)
+    given: dict[str, Any] = {
+        "steps": 5,
+        "labels_per_class": 3,
+        "batch": 4,
+        "unlabelled_batch": 6,
+        "size": 32,
+        "seed": 1,
+    }
+    given |= {"method": "fixmatch", "quiet": True, "report": False, **more}
+    halfseen.train(images, out=place / "run", backbone=backbone(kind, place), **given)
     return place / "run", images
 
 
@@ -110,7 +119,7 @@ def test_a_graph_and_its_head_are_exported_as_one_graph(gives: str, tmp_path: Pa
     pytest.importorskip("onnxscript", reason="pip install halfseen[onnx]")
     images = pictures()
     net = write(tmp_path / "net.onnx", ["n", 3, "h", "w"], gives=[gives, "maps"])
-    given = {"method": "probe", "labels_per_class": 3, "size": 32, "quiet": True, "report": False}
+    given: dict[str, Any] = {"method": "probe", "labels_per_class": 3, "size": 32, "quiet": True, "report": False}
     halfseen.train(images, out=tmp_path / "run", backbone=str(net), **given)
     net.unlink()
     export(tmp_path / "run", tmp_path / "m.onnx")
@@ -121,7 +130,7 @@ def test_a_graph_and_its_head_are_exported_as_one_graph(gives: str, tmp_path: Pa
 def test_a_graph_for_so_many_pictures_at_once_cannot_be_part_of_one(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="pip install halfseen[onnx]")
     net = write(tmp_path / "net.onnx", [4, 3, "h", "w"])
-    given = {"method": "probe", "labels_per_class": 3, "size": 32, "quiet": True, "report": False}
+    given: dict[str, Any] = {"method": "probe", "labels_per_class": 3, "size": 32, "quiet": True, "report": False}
     halfseen.train(pictures(), out=tmp_path / "run", backbone=str(net), **given)
     with pytest.raises(UserError, match="takes 4 pictures at a time, and a model takes any number"):
         export(tmp_path / "run", tmp_path / "m.onnx")
