@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from halfseen.errors import UserError
@@ -72,7 +73,18 @@ def fit(
     cfg: Config = Config(),
     classes: int | None = None,
 ) -> Probe:
-    """C and views that are given are not chosen."""
+    """C and views that are given are not chosen.
+
+    With one thread of BLAS: several wait for each other by spinning, and with matrices as small as these it took 46 s where
+    one thread needs 2 (26 classes of 4 labels, both cores busy with other work).
+    """
+    import sklearn.linear_model  # noqa: F401  (its BLAS is to be limited too)
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        return fitted(labelled, y, pool, cfg, classes)
+
+
+def fitted(labelled: Array, y: Array, pool: Array, cfg: Config, classes: int | None) -> Probe:
     rows = rows_of(labelled, y, pool, classes, cfg.scale)
     grid_views = [cfg.views] if cfg.views is not None else [False, True][: rows.labelled.shape[1]]
     grid = [(c, v) for v in grid_views for c in ((cfg.C,) if cfg.C is not None else CS)]
