@@ -19,9 +19,10 @@ from halfseen.errors import UserError
 from halfseen.grid.work import Work
 from halfseen.machine.files import write_bytes, write_json
 from halfseen.run.folder import Folder
-from halfseen.settings import MAY_CHANGE
+from halfseen.settings import MAY_CHANGE, Settings
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56606a", "#b8860b")  # told apart by the colour-blind too
+OLDER = Settings(backbone="none").as_json()  # what a setting was before there was one
 UNTOLD = (*MAY_CHANGE, "device")  # what the kept settings of a run may differ in from those asked for
 
 
@@ -65,7 +66,8 @@ def kept_metrics(work: Work, place: Path, known: Mapping[str, Any]) -> dict[str,
     if told is None or not path.is_file() or told["data"] != work.order["data"]:
         return None
     asked = json.loads(json.dumps(work.order["settings"]))  # lists, as in the file
-    if any(told["settings"].get(k) != v for k, v in asked.items() if k not in UNTOLD):
+    then = OLDER | told["settings"]
+    if any(then.get(k) != v for k, v in asked.items() if k not in UNTOLD):
         return None
     found: dict[str, Any] = Folder(place).read(path.name)
     return found

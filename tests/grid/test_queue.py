@@ -88,8 +88,12 @@ def test_it_runs_in_order_and_keeps_as_it_goes(toy: Path, capsys: pytest.Capture
     made = json.loads((toy / "results" / "short" / "runs.json").read_text())["FixMatch-8-3"]
     assert made["environment"]["torch"]
 
-    # kept is finished, even where the runs' folders are gone; other settings are another run
+    # kept is finished, even where the runs' folders are gone, and by a version that had fewer settings; other settings
+    # are another run
     (toy / "runs").rename(toy / "gone")
+    told = json.loads((toy / "results" / "short" / "runs.json").read_text())
+    del told["FixMatch-8-3"]["settings"]["tune"]
+    (toy / "results" / "short" / "runs.json").write_text(json.dumps(told))
     run(toy)
     assert "short: 1 runs, 0 to do" in capsys.readouterr().err
     assert not list((toy / "runs").glob("*/*/metrics.json"))
