@@ -75,7 +75,9 @@ class Sizes:
     files: int = 10_000  # JPEG files to decode
     images: tuple[int, int] = (50_000, 500_000)  # memory-mapped, to train on
     starts: int = 3  # of each command
-    costs: bool = True  # measure these three at all
+    bank: Mapping[int, int] = field(default_factory=lambda: {96: 256, 224: 64})  # pictures of a bank by their side
+    kept: int = 5_000  # of a bank to train on
+    costs: bool = True  # measure these five at all
 
 
 QUICK = Sizes(
@@ -88,6 +90,8 @@ QUICK = Sizes(
     patience=8.0,
     files=400,
     images=(5_000, 50_000),
+    bank={96: 32},
+    kept=500,
     starts=1,
 )
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from halfseen.bench import bank
 from halfseen.bench.costs import loading, memory, start_up
 from halfseen.bench.rows import (
     QUICK,
@@ -25,6 +26,8 @@ from halfseen.machine.device import keep_large_blocks, pick_device
 from halfseen.machine.files import write_json
 
 __all__ = ["QUICK", "Sizes", "bench"]
+
+FULL = Sizes()
 
 
 def bench(quick: bool, device: str, out: Path | None, sizes: Sizes | None = None) -> dict[str, Any]:
@@ -57,7 +60,7 @@ def measure(device: torch.device, sizes: Sizes) -> tuple[list[Row], dict[str, di
     """All rows, and for each network the share of each part in a step."""
     rows: list[Row] = []
     shares: dict[str, dict[str, float]] = {}
-    with Sections(6 if device.type == "cuda" else 8) as sections:
+    with Sections(6 if device.type == "cuda" else 8 + bank.there()) as sections:
         task = Bench(device, sizes, sections.tick)
         sections.next("the plain loop")  # first, while this process holds little memory
         rows += against_plain(task)
@@ -82,6 +85,13 @@ def measure(device: torch.device, sizes: Sizes) -> tuple[list[Row], dict[str, di
             rows += loading(sizes.files, sizes.starts, sections.tick)
             sections.next("memory")
             rows += memory(sizes.images, sections.tick)
+            if bank.there():
+                sections.next("a bank of views")
+                rows += [
+                    bank.making(side, n, sizes.rounds, (side, n) in FULL.bank.items(), sections.tick)
+                    for side, n in sizes.bank.items()
+                ]
+                rows += bank.using(sizes.kept, sizes.kept >= FULL.kept, sections.tick)
             sections.next("starting")
             rows += start_up(sizes.starts, sections.tick)
     return rows, shares

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from halfseen.bench import peak
+from halfseen.bench import bank, peak
 from halfseen.bench.costs import ended, first_step, loading, memory, write_pictures
 from halfseen.bench.show import figure, wanted
 from halfseen.data import open_data
@@ -86,3 +86,17 @@ def test_a_first_step_is_waited_for_and_its_run_ended() -> None:
     with ended([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
         pass
     assert process.poll() is not None
+
+
+@pytest.mark.skipif(not bank.there(), reason="the weights of lite0 are not installed (the extra lite0)")
+def test_a_bank_is_measured_against_the_forwards_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bank, "STEPS", 3)
+    row = bank.making(32, 4, 1, False, SAID.append)
+    (made,), (bare,) = row.seconds["bank"], row.seconds["forward"]
+    assert row.value == pytest.approx(bare / made)
+    assert wanted(row) == "≥ 0.90x at full size"
+    again, trained, memory = bank.using(80, False, SAID.append)
+    assert again.value == min(again.seconds["halfseen"])
+    assert trained.value > 0
+    assert memory.value > 50  # MiB: torch alone
+    assert (wanted(again), wanted(trained)) == ("≤ 1 s at full size", "≤ 20 s at full size")
