@@ -159,7 +159,7 @@ def test_a_folder_of_pictures_from_training_to_predictions(
     assert ended.code == 0, ended.err
     # 36 less a fifth for validation
     assert "29 labelled, 134 unlabelled, 7 validation images of 3 classes" in ended.err
-    assert "1 files were left out: unlabelled/broken.jpg" in ended.err
+    assert "1 file was left out: unlabelled/broken.jpg" in ended.err
     assert re.search(r"train step 20/20 .* L_s [\d.]+ .* used \d+%", ended.err)
     assert "test accuracy" in ended.err
     for name in ("config.json", "environment.json", "split.json", "log.jsonl", "metrics.json", "method.py"):

@@ -115,6 +115,8 @@ def scan(root: Path, pool: bool = False, albums: bool = False) -> tuple[list[Row
         raise UserError(f"There is no folder {root}: check the path.")
     if os.path.isfile(root / TABLE):
         rows, others = _table_rows(root, root, None)
+        if not pool:
+            rows, others = _with_own_parts(root, rows, others)
     elif pool and albums:
         others = []
         rows = [Row(_part_of(path), path, "") for path in images_in(root, root, others)]
@@ -134,15 +136,34 @@ def scan(root: Path, pool: bool = False, albums: bool = False) -> tuple[list[Row
             found, strange = _class_rows(root, root, "train", skip=tuple(parts), pool=pool)
             rows, others = rows + found, others + strange
         for name, part in parts.items():
-            if os.path.isfile(root / name / TABLE):
-                found, strange = _table_rows(root, root / name, part)
-            else:
-                found, strange = _class_rows(root, root / name, part, pool=pool)
+            found, strange = _part_rows(root, name, part, pool)
             rows, others = rows + found, others + strange
     if not any(row.part == "train" for row in rows):
         raise UserError(
             f"{root} holds no training images (looked for {', '.join(sorted(EXTENSIONS))}): check the path."
         )
+    return rows, others
+
+
+def _part_rows(root: Path, name: str, part: str, pool: bool) -> tuple[list[Row], list[tuple[str, str]]]:
+    if os.path.isfile(root / name / TABLE):
+        return _table_rows(root, root / name, part)
+    return _class_rows(root, root / name, part, pool=pool)
+
+
+def _with_own_parts(
+    root: Path, rows: list[Row], others: list[tuple[str, str]]
+) -> tuple[list[Row], list[tuple[str, str]]]:
+    """A val or test folder that the table beside it says nothing of is read as one: by its classes, or its own table."""
+    named = {row.part for row in rows if row.label}
+    for name in _subfolders(root):
+        part = PART_NAMES.get(name.casefold(), "train")
+        if part == "train" or part in named:
+            continue
+        if _subfolders(root / name) or os.path.isfile(root / name / TABLE):
+            found, strange = _part_rows(root, name, part, pool=False)
+            rows = [row for row in rows if not row.path.startswith(f"{name}/")] + found
+            others = [other for other in others if not other[0].startswith(f"{name}/")] + strange
     return rows, others
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from halfseen.augment.whitening import LARGEST, Whitening
 from halfseen.data import ImageSet, Split, open_data
 from halfseen.data.sources import adapted
-from halfseen.errors import UserError
+from halfseen.errors import UserError, quoted
 from halfseen.machine.environment import environment
 from halfseen.machine.progress import Display
 from halfseen.model.facts import Facts
@@ -21,6 +21,7 @@ from halfseen.overrides import check
 from halfseen.run.folder import WHITENING_FILE, Folder
 from halfseen.settings import Settings
 
+SHOWN = 3  # of the files left out, when a run begins
 NEEDED = {"data": str, "settings": dict, "steps": int, "passes_per_step": float, "fingerprint": str}
 
 
@@ -85,6 +86,14 @@ def open_other(data: str, root: Path | None, model: Model) -> ImageSet:
         kinds = [("pictures" if len(s) == 3 else "vectors") + f" of shape {s}" for s in (shape, images.shape)]
         raise UserError(f"the model was trained on {kinds[0]}, and {data} holds {kinds[1]}; choose other data")
     return images
+
+
+def left_out(images: ImageSet, folder: Folder) -> str:
+    """Which files are no part of the images."""
+    first = "; ".join(f"{quoted(path)[1:-1]} ({why})" for path, why in images.skipped[:SHOWN])
+    more = f"; all of them are in {folder.path / 'config.json'}" if len(images.skipped) > SHOWN else ""
+    files = "file was" if len(images.skipped) == 1 else "files were"
+    return f"{len(images.skipped)} {files} left out: {first}{more}"
 
 
 def need_data(folder: Folder, data: Any) -> None:

@@ -25,7 +25,7 @@ from halfseen.model.facts import Facts
 from halfseen.model.pixels import facts_of_pixels, on_pixels
 from halfseen.overrides import below, flat, pairs, with_settings
 from halfseen.probes import PROBES, Fitted
-from halfseen.run.beginning import describe, need_same, open_images
+from halfseen.run.beginning import describe, left_out, need_same, open_images
 from halfseen.run.folder import Folder, fresh_place
 from halfseen.run.labels import SplitRule, draw_split
 from halfseen.run.outcome import conclude_fit, ending
@@ -159,6 +159,8 @@ class Fit:
         on = "" if self.backbone is None else f" on {self.backbone.name} at {self.images.shape[1]} px"
         self.display.say(f"{self.data_name}: {seen} images of {self.images.num_classes} classes")
         self.display.say(f"{self.settings.method}{on}, in {folder.path}")
+        if self.images.skipped:
+            self.display.say(left_out(self.images, folder))
         try:
             describe(folder, self.beginning(), self.split, self.facts, self.kind.source, self.device)
         except BaseException:

@@ -15,7 +15,7 @@ from halfseen.augment.whitening import Whitening
 from halfseen.backbones import holdable
 from halfseen.data import Split
 from halfseen.draws import Draws
-from halfseen.errors import Stopped, UserError, quoted
+from halfseen.errors import Stopped, UserError
 from halfseen.machine import distributed
 from halfseen.machine.device import keep_large_blocks, pick_device
 from halfseen.machine.progress import Display
@@ -27,7 +27,7 @@ from halfseen.model.pixels import facts_of_pixels, on_pixels
 from halfseen.model.tuned import CLIP, Base, on_its_head
 from halfseen.nets.linear import warmth
 from halfseen.run.alarms import Alarms
-from halfseen.run.beginning import describe, how_to_go_on, need_same, open_images, whitening_of
+from halfseen.run.beginning import describe, how_to_go_on, left_out, need_same, open_images, whitening_of
 from halfseen.run.budget import SCRATCH_STEPS, length_of, passes_per_step
 from halfseen.run.easier import TooSlowError, need_enough
 from halfseen.run.folder import Folder, fresh_place
@@ -43,7 +43,6 @@ from halfseen.training.loader import Loader
 from halfseen.training.trainer import Pace, Trainer, Watcher
 
 NEW = Path("runs")  # as `out`: a new folder under it, named after the data, the method and the hour
-SHOWN = 3  # of the files left out, in the announcement
 
 
 @dataclass(frozen=True)
@@ -324,6 +323,4 @@ class Session:
                 "--labels-per-class or --num-labels, or use the method supervised"
             )
         if images.skipped:
-            first = "; ".join(f"{quoted(path)[1:-1]} ({why})" for path, why in images.skipped[:SHOWN])
-            more = f"; all of them are in {self.folder.path / 'config.json'}" if len(images.skipped) > SHOWN else ""
-            self.display.say(f"{len(images.skipped)} files were left out: {first}{more}")
+            self.display.say(left_out(images, self.folder))

@@ -94,6 +94,21 @@ def test_a_table_beside_nested_pictures(tmp_path):
     assert ("test/1.png", "in the test part without a label") in data.skipped
 
 
+def test_parts_that_the_table_is_silent_about_are_read_by_their_classes(tmp_path):
+    root = fill(tmp_path / "mine", {"a": 3, "test/yes": 2, "test/no": 1, "val": 2})
+    (root / "labels.csv").write_text("path,label\na/0.png,yes\na/1.png,no\n")
+    (root / "val/labels.csv").write_text("path,label\n0.png,no\n1.png,yes\n")
+    data = open_data(root)
+    assert (data.classes, data.y.tolist(), data.skipped) == (("no", "yes"), [1, 0, -1], ())
+    assert (data.test_y.tolist(), data.val_y.tolist()) == ([0, 1, 1], [0, 1])
+    assert data.test_paths == ("test/no/0.png", "test/yes/0.png", "test/yes/1.png")
+
+    (root / "labels.csv").write_text("path,label\na/0.png,yes\na/1.png,no\ntest/yes/0.png,no\n")  # it speaks
+    data = open_data(root)
+    assert (data.test_y.tolist(), data.test_paths) == ([0], ("test/yes/0.png",))
+    assert ("test/no/0.png", "in the test part without a label") in data.skipped
+
+
 def test_a_table_in_each_part(tmp_path):
     root = fill(tmp_path / "mine", {"train": 4, "test": 2})
     (root / "train/labels.csv").write_text("path,label\n0.png,x\n1.png,y\n")
