@@ -60,13 +60,14 @@ def main() -> None:
             seconds = round(time.monotonic() - began, 1)
             metrics = json.loads((run / "metrics.json").read_text())
             config = json.loads((run / "config.json").read_text())
+            scores = metrics["headline"]["test"]
             found = {
                 "draw": draw,
                 "seconds": seconds,
                 "load": round(load, 1),
                 "method": config["settings"]["method"],
-                "test": round(next(iter(metrics["last"].values()))["test"]["accuracy"], 4),
-                "probe": round(metrics["probes"]["probe"]["test"]["accuracy"], 4),
+                "test": round(scores["accuracy"], 4),
+                "probe": round(metrics["probes"].get("probe", {"test": scores["accuracy"]})["test"], 4),
             }
             with RESULTS.open("a") as file:
                 file.write(json.dumps(found) + "\n")

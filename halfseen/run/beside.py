@@ -24,12 +24,16 @@ ALONE = "probe"  # what "the labels alone" means
 
 
 def beside(
-    rows: ImageSet, split: Split, parts: Mapping[str, tuple[Tensor, Tensor]], said: Mapping[str, Tensor]
+    rows: ImageSet,
+    split: Split,
+    parts: Mapping[str, tuple[Tensor, Tensor]],
+    said: Mapping[str, Tensor],
+    but: str = "",
 ) -> dict[str, Any]:
     """By probe: its accuracy on the parts and on the unlabelled images whose labels are known.
 
-    said: the run's own classes of the parts. `against`: on how many images of a part the run was right and the probe wrong,
-    and the reverse.
+    said: the run's own classes of the parts; but: the probe that the run itself is. `against`: on how many images of a part
+    the run was right and the probe wrong, and the reverse.
     """
     bank = rows.bank
     if len(split.labelled) > LABELLED:
@@ -42,7 +46,10 @@ def beside(
         asked["unlabelled"] = (rows.x[hidden[:POOL]], rows.y[hidden[:POOL]])
     look: Callable[[Tensor], Array]
     if isinstance(bank, Bank):
-        labelled, names = bank.every_view(rows.x[split.labelled, 0]).numpy(), tuple(PROBES)
+        labelled, names = (
+            bank.every_view(rows.x[split.labelled, 0]).numpy(),
+            tuple(name for name in PROBES if name != but),
+        )
         look = clean_rows(bank)
     else:
         look = plain

@@ -11,7 +11,7 @@ from halfseen.data import ImageSet, Split
 from halfseen.machine import distributed
 from halfseen.model.facts import Facts
 from halfseen.model.model import save_model
-from halfseen.run.beside import beside
+from halfseen.run.beside import ALONE, beside
 from halfseen.run.folder import Folder
 from halfseen.run.verdict import verdict
 from halfseen.training import checkpoint, metrics
@@ -92,6 +92,9 @@ def conclude_fit(
         "probes": {},
         **told(about, facts, split, images, seconds),
     }
+    if name != ALONE:
+        said = {part: values.argmax(1) for part, values in logits.items()}
+        result["probes"] = beside(images, split, judge.parts, said, but=name)
     finished(folder, result, outputs, images)
     return result
 

@@ -29,6 +29,8 @@ def test_a_probe_leaves_the_folder_of_a_run(name: str, photos: Path, toy: str, t
     metrics = json.loads((out / "metrics.json").read_text())
     assert (metrics["method"], metrics["steps"]) == (name, 0)
     assert metrics["unlabelled"]["accuracy"] > 0.9
+    # told beside what the labels alone give, unless it is that
+    assert set(metrics["probes"]) == (set() if name == "probe" else set(PROBES) - {name})
     model, images = halfseen.load(out), open_data(photos, size=48)
     P = model.probabilities(images.x)
     assert float((P.argmax(1) == images.y).float().mean()) > 0.9
