@@ -1,4 +1,4 @@
-"""The tables of docs/all-methods.md, from committed runs: `python scripts/all_methods.py`; a test keeps the page equal to them.
+"""The tables of docs/all-methods.md, from committed runs: `python scripts/all_methods.py`; a test keeps them equal.
 
 DRAWN: from scratch, results.json of `halfseen reproduce`. BANK: on frozen features, results/photographs.jsonl, of rows that
 ran on DRAWS label draws at least. Ranks are means over the draws, among the rows of that table.
