@@ -107,6 +107,7 @@ def headline(scores: dict[str, Any]) -> Table:
     low, high = scores["interval"]
     rows = [
         ("accuracy", f"{scores['accuracy']:.2%}", f"95% interval {low:.2%} to {high:.2%}"),
+        ("balanced", f"{scores['balanced_accuracy']:.2%}", "mean of the classes' recalls"),
         ("macro-F1", f"{scores['macro_f1']:.4f}", "mean over the classes"),
         ("ECE", f"{scores['ece']:.4f}", "confidence against accuracy, 15 bins; 0 is best"),
         ("Brier", f"{scores['brier']:.4f}", "0 is best, 2 worst"),

@@ -23,10 +23,18 @@ class Facts:
     unlabelled: int
     per_image: bool = False  # normalise every image by its own mean and deviation
     zca: bool = False  # make the pixels uncorrelated instead
+    shift: tuple[float, ...] = ()  # added to the logits of a model: training/uneven.py
     whitening: Whitening | None = field(default=None, compare=False, repr=False)  # kept with weights, not in json
 
     @classmethod
-    def of(cls, images: ImageSet, split: Split, per_image: bool = False, whitening: Whitening | None = None) -> "Facts":
+    def of(
+        cls,
+        images: ImageSet,
+        split: Split,
+        per_image: bool = False,
+        whitening: Whitening | None = None,
+        shift: tuple[float, ...] = (),
+    ) -> "Facts":
         return cls(
             images.classes,
             images.shape,
@@ -38,6 +46,7 @@ class Facts:
             len(split.unlabelled),
             per_image,
             whitening is not None,
+            shift,
             whitening,
         )
 
@@ -51,6 +60,8 @@ class Facts:
             check(getattr(facts, f.name), f.type, f"facts.{f.name}")
         if len(facts.shape) not in (1, 3) or not len(facts.mean) == len(facts.std) == facts.shape[0]:
             raise UserError(f"facts.shape {facts.shape} does not fit {len(facts.mean)} means and {len(facts.std)} stds")
+        if facts.shift and len(facts.shift) != len(facts.classes):
+            raise UserError(f"facts.shift has {len(facts.shift)} numbers for {len(facts.classes)} classes")
         return facts
 
     def as_json(self) -> dict[str, Any]:

@@ -93,10 +93,10 @@ class Ground:
     def of(cls, scale: Scale, nodes: Array, cfg: Config = Config()) -> "Ground":
         return cls(scale, nodes, affinity(nodes, cfg.k, cfg.gamma), cfg)
 
-    def fitted(self, place: Array, y: Array, classes: int) -> Graph:
-        """With labels y of the nodes in these places. Without `masses` p is F, normalised."""
+    def fitted(self, place: Array, y: Array, classes: int, weight: Array | None = None) -> Graph:
+        """With labels y of the nodes in these places. Without `masses` p is F, normalised. weight: of each label."""
         Y = np.zeros((len(self.nodes), classes), np.float32)
-        Y[place, y] = 1
+        Y[place, y] = 1 if weight is None else weight
         share = Y.sum(0) / Y.sum()
         F = np.maximum(spread(self.W, Y, self.cfg.alpha), 0)
         if self.cfg.masses:
@@ -106,11 +106,18 @@ class Ground:
         return Graph(self.scale, self.nodes, p.astype(np.float32), self.cfg.k, self.cfg.gamma)
 
 
-def fit(labelled: Array, y: Array, pool: Array, cfg: Config = Config(), classes: int | None = None) -> Graph:
+def fit(
+    labelled: Array,
+    y: Array,
+    pool: Array,
+    cfg: Config = Config(),
+    classes: int | None = None,
+    weight: Array | None = None,
+) -> Graph:
     """Of views the clean one is a node."""
     rows = rows_of(labelled, y, pool, classes, "unit")
     place, nodes = placed(rows.clean, rows.pool)
-    return Ground.of(rows.scale, nodes, cfg).fitted(place, rows.y, rows.classes)
+    return Ground.of(rows.scale, nodes, cfg).fitted(place, rows.y, rows.classes, weight)
 
 
 def placed(labelled: Array, pool: Array) -> tuple[Array, Array]:

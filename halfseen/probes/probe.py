@@ -1,6 +1,6 @@
 """Logistic regression on frozen features.
 
-    min_W,b   1/2 |W|^2 + C sum_i 1/V_i sum_v H(y_i, softmax(W x_iv + b))
+    min_W,b   1/2 |W|^2 + C sum_i w_i/V_i sum_v H(y_i, softmax(W x_iv + b))         w_i = 1, or the weight of the image
 
 over the clean rows (one v), or over all V views of the labelled images. C and which of the two are chosen by stratified
 folds of the labelled images: all views of an image are on one side, and held-out images are asked by their clean rows. With
@@ -72,6 +72,7 @@ def fit(
     pool: Array,
     cfg: Config = Config(),
     classes: int | None = None,
+    weight: Array | None = None,
 ) -> Probe:
     """C and views that are given are not chosen.
 
@@ -81,23 +82,26 @@ def fit(
     import sklearn.linear_model  # noqa: F401  (its BLAS is to be limited too)
 
     with threadpool_limits(limits=1, user_api="blas"):
-        return fitted(labelled, y, pool, cfg, classes)
+        return fitted(labelled, y, pool, cfg, classes, weight)
 
 
-def fitted(labelled: Array, y: Array, pool: Array, cfg: Config, classes: int | None) -> Probe:
+def fitted(
+    labelled: Array, y: Array, pool: Array, cfg: Config, classes: int | None, weight: Array | None = None
+) -> Probe:
+    w = np.ones(len(y)) if weight is None else weight
     rows = rows_of(labelled, y, pool, classes, cfg.scale)
     grid_views = [cfg.views] if cfg.views is not None else [False, True][: rows.labelled.shape[1]]
     grid = [(c, v) for v in grid_views for c in ((cfg.C,) if cfg.C is not None else CS)]
-    best = grid[0] if len(grid) == 1 else chosen(rows, grid, cfg.seed)
-    W, b = solved(rows.labelled if best[1] else rows.labelled[:, :1], rows.y, best[0], 1e-6)
+    best = grid[0] if len(grid) == 1 else chosen(rows, grid, cfg.seed, w)
+    W, b = solved(rows.labelled if best[1] else rows.labelled[:, :1], rows.y, best[0], 1e-6, w)
     whole = np.zeros((rows.pool.shape[1], rows.classes), np.float32)
     bias = np.full(rows.classes, -np.inf, np.float32)
     whole[:, np.unique(rows.y)], bias[np.unique(rows.y)] = W, b
     return Probe(rows.scale, whole, bias, *best)
 
 
-def chosen(rows: Rows, grid: list[tuple[float, bool]], seed: int) -> tuple[float, bool]:
-    """The pair that is right most often, if it surpasses the default's hits by more than chance."""
+def chosen(rows: Rows, grid: list[tuple[float, bool]], seed: int, w: Array) -> tuple[float, bool]:
+    """The pair that is right most often, if it surpasses the default's hits by more than chance; hits are weighed by w."""
     L = len(rows.y)
     x = rows.labelled @ span(rows.labelled.reshape(-1, rows.labelled.shape[2]), WIDE)
     right, asked = np.zeros((len(grid), L)), np.zeros(L)
@@ -105,13 +109,13 @@ def chosen(rows: Rows, grid: list[tuple[float, bool]], seed: int) -> tuple[float
         asked[held] += 1
         classes = np.unique(rows.y[train])
         for i, (C, views) in enumerate(grid):
-            W, b = solved(x[train] if views else x[train, :1], rows.y[train], C, 1e-3)
+            W, b = solved(x[train] if views else x[train, :1], rows.y[train], C, 1e-3, w[train])
             right[i, held] += classes[(x[held, 0] @ W + b).argmax(1)] == rows.y[held]
     default = min(grid, key=lambda pair: (pair[1] != DEFAULT[1], abs(np.log(pair[0] / DEFAULT[0]))))
     some = asked > 0
     if not some.any():
         return default
-    hits = right[:, some] / asked[some]
+    hits = right[:, some] / asked[some] * w[some]
     best = int(hits.mean(1).argmax())
     gain = hits[best] - hits[grid.index(default)]
     return grid[best] if gain.mean() > ERRORS * gain.std() / np.sqrt(len(gain)) else default
@@ -129,8 +133,8 @@ def span(rows: Array, most: int) -> Array:
     return found
 
 
-def solved(x: Array, y: Array, C: float, tolerance: float) -> tuple[Array, Array]:
-    """W [d, k] and b [k] of the k classes in y, from rows [L, V, d]."""
+def solved(x: Array, y: Array, C: float, tolerance: float, w: Array) -> tuple[Array, Array]:
+    """W [d, k] and b [k] of the k classes in y, from rows [L, V, d] of images with weights w."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -143,7 +147,7 @@ def solved(x: Array, y: Array, C: float, tolerance: float) -> tuple[Array, Array
         warnings.filterwarnings(
             "ignore", "The number of unique classes", UserWarning
         )  # few labels a class are the point
-        model.fit(flat if basis is None else flat @ basis, np.repeat(y, V), np.full(L * V, 1 / V))
+        model.fit(flat if basis is None else flat @ basis, np.repeat(y, V), np.repeat(w / V, V))
     W, b = model.coef_.T, model.intercept_
     if W.shape[1] == 1:  # two classes: one score, of the second
         W, b = np.hstack([-W / 2, W / 2]), np.hstack([-b / 2, b / 2])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from halfseen.report.record import Array, Record
 from halfseen.training import metrics
@@ -26,6 +27,7 @@ class Score:
     n: int
     accuracy: str
     interval: str
+    balanced: str  # accuracy: the mean of the classes' recalls
     macro_f1: str
     ece: str
     brier: str
@@ -80,8 +82,7 @@ def headline_sentence(record: Record) -> str:
     count = m["images"]
     learned = f"learned from {many(count['labelled'], 'label')}"
     if record.unlabelled is not None:
-        hidden = int((~np.isin(record.unlabelled.ids, record.split.labelled.numpy())).sum())
-        learned += f" and {many(hidden, 'unlabelled image')}"
+        learned += f" and {many(hidden(record), 'unlabelled image')}"
     time = f"{many(m['steps'], 'step')}, {minutes(m['seconds'])}"
     if scores is None:
         return f"{m['method']} on {m['data']} {learned} ({time}); there was no test or validation image to score it on."
@@ -90,6 +91,11 @@ def headline_sentence(record: Record) -> str:
         f"{percent(scores['accuracy'])} of {many(scores['n'], f'{part} image')} recognised "
         f"(95% interval {interval(scores['interval'])}), {learned} ({time})."
     )
+
+
+def hidden(record: Record) -> int:
+    """Unlabelled images, without the labelled ones that a method also uses as such."""
+    return int((~torch.isin(record.split.unlabelled, record.split.labelled)).sum())
 
 
 def calibration(record: Record) -> str:
@@ -150,6 +156,7 @@ def score_rows(record: Record) -> list[Score]:
                     s["n"],
                     percent(s["accuracy"]),
                     interval(s["interval"]),
+                    percent(s.get("balanced_accuracy")),  # runs of earlier versions do not say it
                     number(s["macro_f1"]),
                     number(s["ece"]),
                     number(s["brier"]),
@@ -199,7 +206,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
         ("Data", f"{c['data']}, {len(record.classes)} classes, each image {shape}"),
         (
             "Images",
-            f"{count['labelled']:,} labelled, {count['unlabelled']:,} unlabelled, {count['validation']:,} validation",
+            f"{count['labelled']:,} labelled, {hidden(record):,} unlabelled, {count['validation']:,} validation",
         ),
         ("Method", f"{m['method']} on {m['net']}, {m['steps']:,} steps of {batch} images{processes}"),
         ("Views", ", ".join(f"{of}: {name}" for of, name in zip(VIEWS_OF, c["policies"], strict=False))),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,11 +30,13 @@ def beside(
     parts: Mapping[str, tuple[Tensor, Tensor]],
     said: Mapping[str, Tensor],
     but: str = "",
+    weight: Array | None = None,
+    shift: tuple[float, ...] = (),
 ) -> dict[str, Any]:
     """By probe: its accuracy on the parts and on the unlabelled images whose labels are known.
 
     said: the run's own classes of the parts; but: the probe that the run itself is. `against`: on how many images of a part
-    the run was right and the probe wrong, and the reverse.
+    the run was right and the probe wrong, and the reverse. weight, shift: of uneven labels, as the run has them.
     """
     bank = rows.bank
     if len(split.labelled) > LABELLED:
@@ -58,10 +61,12 @@ def beside(
     found: dict[str, Any] = {}
     for name in names:
         began = time.monotonic()
-        fitted = PROBES[name].fit(labelled, y, features, classes=rows.num_classes)
+        kind = PROBES[name]
+        fitted = kind.fit(labelled, y, features, classes=rows.num_classes, **kind.weighing(weight))
         found[name] = {"against": {}}
         for part, (x, truth) in asked.items():
-            right = torch.from_numpy(fitted.predict_proba(look(x)).argmax(1)) == truth
+            p = fitted.predict_proba(look(x)) * np.exp(shift or 0.0)
+            right = torch.from_numpy(p.argmax(1)) == truth
             found[name][part] = float(right.double().mean())
             if part in said:
                 ours = said[part] == truth

@@ -36,6 +36,7 @@ from halfseen.run.labels import Wants, draw_split
 from halfseen.run.session import Session
 from halfseen.run.start import settled, started, usual
 from halfseen.settings import Settings
+from halfseen.training.uneven import shift_of, times
 
 PROBE = "probe"
 DEFAULT = "fixmatch"
@@ -109,11 +110,11 @@ def candidates(images: ImageSet, rows: ImageSet, split: Split, s: Settings) -> l
     if not parts:
         none = np.zeros(0, bool)
         return [weighed(m, expected(m, split, images), none, none) for m in EXPECTED]
-    probe = held_out(y, parts, probe_of(PROBE, rows, split, y))
+    probe = held_out(y, parts, probe_of(PROBE, rows, split, y, s))
     found = []
     for method in EXPECTED:
         with Meter(f"{method} on folds of the labels", len(parts), s.quiet, what="folds") as meter:
-            say = probe_of(method, rows, split, y) if method in PROBES else method_of(method, images, split, s)
+            say = probe_of(method, rows, split, y, s) if method in PROBES else method_of(method, images, split, s)
             right = held_out(y, parts, say, meter)
         found.append(weighed(method, expected(method, split, images), right, probe))
     return found
@@ -148,14 +149,19 @@ def held_out(y: Array, parts: list[tuple[Array, Array]], say: Say, meter: Meter 
     return right[asked]
 
 
-def probe_of(name: str, rows: ImageSet, split: Split, y: Array) -> Say:
-    bank = rows.bank
+def probe_of(name: str, rows: ImageSet, split: Split, y: Array, s: Settings) -> Say:
+    bank, kind = rows.bank, PROBES[name]
     assert isinstance(bank, Bank)
     seen = bank.every_view(rows.x[split.labelled, 0]).numpy()
     pool = bank.clean(rows.x[torch.unique(torch.cat([split.labelled, split.unlabelled]))[:POOL], 0]).numpy()
 
     def say(shown: Array, held: Array) -> Array:
-        return PROBES[name].fit(seen[shown], y[shown], pool, classes=rows.num_classes).predict_proba(seen[held, 0])
+        known = torch.from_numpy(y[shown])
+        often = times(known, s.class_weight)
+        more = kind.weighing(None if often is None else often.numpy())
+        p = kind.fit(seen[shown], y[shown], pool, classes=rows.num_classes, **more).predict_proba(seen[held, 0])
+        found: Array = p * np.exp(shift_of(known, rows.num_classes, s.logit_adjust) or 0.0)
+        return found
 
     return say
 

@@ -59,7 +59,9 @@ def conclude(
     }
     if distributed.rank() == 0:
         said = {part: values.argmax(1) for part, values in logits.items()}
-        result["probes"] = beside(images, split, judge.parts, said)
+        often = trainer.data.times
+        weight = None if often is None else often.numpy()
+        result["probes"] = beside(images, split, judge.parts, said, weight=weight, shift=facts.shift)
         finished(folder, result, outputs, images)
     distributed.wait()
     return result
@@ -76,6 +78,7 @@ def conclude_fit(
     split: Split,
     finish: Callable[[nn.Module], tuple[nn.Module, Facts]],
     seconds: float,
+    weight: np.ndarray[Any, Any] | None,
 ) -> dict[str, Any]:
     """The same of a head that needed no training loop. hidden: its probabilities of the unlabelled images."""
     name = about["predictor"]
@@ -94,7 +97,7 @@ def conclude_fit(
     }
     if name != ALONE:
         said = {part: values.argmax(1) for part, values in logits.items()}
-        result["probes"] = beside(images, split, judge.parts, said, but=name)
+        result["probes"] = beside(images, split, judge.parts, said, but=name, weight=weight, shift=facts.shift)
     finished(folder, result, outputs, images)
     return result
 
@@ -126,8 +129,11 @@ def learned_from(images: ImageSet) -> str:
 
 def told(about: dict[str, Any], facts: Facts, split: Split, images: ImageSet, seconds: float) -> dict[str, Any]:
     """What every result says of its run."""
+    hidden = int(
+        (~torch.isin(split.unlabelled, split.labelled)).sum()
+    )  # some methods use the labelled images there too
     return {
-        "images": {"labelled": facts.labelled, "unlabelled": facts.unlabelled, "validation": len(split.val)},
+        "images": {"labelled": facts.labelled, "unlabelled": hidden, "validation": len(split.val)},
         "method": about["method"],
         "net": about["net"],
         "data": about["data"],
@@ -163,6 +169,7 @@ def probabilities(
     summary: dict[str, Any] = {"count": len(ids), "labels_known": int(known.sum())}
     if known.any():
         summary["accuracy"] = metrics.accuracy(p[known], truth[known])
+        summary["balanced_accuracy"] = metrics.balanced_accuracy(p[known], truth[known])
     return arrays, summary
 
 
@@ -175,9 +182,17 @@ def headline_of(metrics: dict[str, Any]) -> str:
             low, high = head[part]["interval"]
             name = {"test": "test", "val": "validation"}[part]
             lines.append(f"{name} accuracy {head[part]['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%})")
+            if uneven(head[part]):
+                lines[-1] += f", balanced {head[part]['balanced_accuracy']:.2%}"
     if not lines:
         return "Nothing could be scored: there was no test or validation image."
     return f"{head['which']}, {head['predictor']}: " + ", ".join(lines)
+
+
+def uneven(scores: Mapping[str, Any]) -> bool:
+    """Were the scored images not as many of each class? Else plain and balanced accuracy are the same."""
+    counts = {sum(row) for row in scores["confusion"]} - {0}
+    return len(counts) > 1 and "balanced_accuracy" in scores  # runs of earlier versions do not say it
 
 
 def ending(metrics: dict[str, Any]) -> list[str]:

@@ -33,6 +33,11 @@ def per_class(P: Tensor, y: Tensor) -> Tensor:
     return C.diagonal() / C.sum(1)
 
 
+def balanced_accuracy(P: Tensor, y: Tensor) -> float:
+    """Mean of the recalls of the classes that occur: a class counts as much as another, however many images it has."""
+    return float(per_class(P, y).nanmean())
+
+
 def macro_f1(P: Tensor, y: Tensor) -> float:
     """Mean over the classes of 2 TP / (2 TP + FP + FN); a class that neither occurs nor is predicted is left out."""
     C = confusion(P, y).double()
@@ -157,6 +162,7 @@ def summary(logits: Tensor, y: Tensor, classes: int) -> dict[str, Any]:
         "n": len(y),
         "accuracy": accuracy(P, y),
         "interval": [low, high],
+        "balanced_accuracy": balanced_accuracy(P, y),
         "macro_f1": macro_f1(P, y),
         "ece": ece(P, y),
         "brier": brier(P, y),
