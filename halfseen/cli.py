@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -485,7 +486,17 @@ def dispatch(args: list[str]) -> None:
     if args[0] == "train" and {"-h", "--help"} & set(args[1:]):
         print(HELP_TRAIN, end="")
         return
-    parse(args[0], ["--help" if arg == "--help-all" else arg for arg in args[1:]])()
+    command = parse(args[0], ["--help" if arg == "--help-all" else arg for arg in args[1:]])
+    say_at_once(args[0], command)
+    command()
+
+
+def say_at_once(name: str, command: Any) -> None:
+    """A line before torch is loaded, which takes seconds: on stderr, so that what a command prints is its own."""
+    settings = getattr(command, "settings", None)
+    if "torch" in sys.modules or getattr(settings, "quiet", False) or os.environ.get("RANK", "0") != "0":
+        return
+    print(f"halfseen {name}: loading torch", file=sys.stderr, flush=True)
 
 
 def parse(command: str, args: list[str]) -> Any:

@@ -552,6 +552,31 @@ def test_importing_loads_nothing_that_is_not_needed() -> None:
     assert done.stdout == "[] [] [] []\n"
 
 
+def test_something_is_said_before_torch_is_loaded() -> None:
+    """That takes seconds, and a person should see at once that the command is at work, also through a pipe."""
+    code = (
+        "import sys\n"
+        "from halfseen.cli import main\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch': raise SystemExit('torch')\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "for line in sys.argv[1:]:\n"
+        "    try: main(line.split())\n"
+        "    except SystemExit as e: print(e, file=sys.stderr)\n"
+    )
+    lines = ["train digits", "compare digits --methods all --out o", "suggest photos", "predict r p", "list", "doctor"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *lines], capture_output=True, text=True, check=False, timeout=WAIT
+    )
+    assert done.stdout == ""
+    wanted = [f"halfseen {line.split()[0]}: loading torch" for line in lines]
+    assert done.stderr.splitlines() == [said for line in wanted for said in (line, "torch")]
+    silent = [sys.executable, "-c", code, "train digits --quiet"]
+    done = subprocess.run(silent, capture_output=True, text=True, check=False, timeout=WAIT)
+    assert done.stderr == "torch\n"
+
+
 def test_a_reader_that_has_gone_is_no_error() -> None:
     process = started(["--help"])
     assert process.stdout is not None

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from typing import Any, Self
 
 from rich.console import Console
@@ -12,6 +13,14 @@ NOT_NUMBERS = ("step", "stage", "seconds", "rarest", "rarest_class")
 WIDE = 1000  # columns of an output that is no terminal: nothing is wrapped or cut there
 PATIENCE = 2.0  # seconds before anything is shown of a short count
 PLAIN_EVERY = 10.0  # seconds between plain lines
+MARKS, MARK_EVERY = (
+    7,
+    5.0,
+)  # marks of the pace, and seconds between them: the time left is planned by the last half minute
+PATIENT, LATE = (
+    0.1,
+    1.3,
+)  # share of the asked time that is waited for, and share above which it is said to be too little
 
 
 def stderr() -> Console:
@@ -51,10 +60,14 @@ class Display:
         self.bar: Progress | None = None
         self.task: TaskID | None = None
         self.numbers, self.val = "", ""
-        self.last_line, self.first = time.monotonic(), (0, time.monotonic())
+        self.last_line = time.monotonic()
+        self.marks: deque[tuple[int, float]] = deque(maxlen=MARKS)  # steps, and when they were done
+        self.asked: float | None = None
 
-    def start(self, done: int, steps: int) -> None:
-        self.first = (done, time.monotonic())
+    def start(self, done: int, steps: int, seconds: float | None = None) -> None:
+        """seconds: that the run should take, where the clock was asked for."""
+        self.marks.append((done, time.monotonic()))
+        self.asked, self.begun = seconds, time.monotonic()
         if self.live:
             columns = (
                 TextColumn("{task.description}"),
@@ -83,9 +96,30 @@ class Display:
             self.bar.update(self.task, completed=step, description=stage, numbers=numbers)
         elif not self.quiet and (time.monotonic() - self.last_line > PLAIN_EVERY or step == steps):
             self.last_line = time.monotonic()
-            done, since = self.first
-            left = (steps - step) * (time.monotonic() - since) / max(1, step - done)
-            self.say(f"{stage} step {step}/{steps}  {clock(left)} left  {numbers}")
+            self.say(f"{stage} step {step}/{steps}  {clock(self.left(step, steps))} left  {numbers}")
+        self.keep_time(step, steps)
+
+    def left(self, step: int, steps: int) -> float:
+        """Seconds to the end, by the pace of the last half minute or so: a machine gets busy and free again."""
+        done, since = self.marks[0] if self.marks else (0, self.last_line)
+        return (steps - step) * (time.monotonic() - since) / max(1, step - done)
+
+    def keep_time(self, step: int, steps: int) -> None:
+        """A mark every few seconds; and, once, the truth about --minutes that are not going to do."""
+        now = time.monotonic()
+        if self.marks and now - self.marks[-1][1] < MARK_EVERY:
+            return
+        left = self.left(step, steps)
+        self.marks.append((step, now))
+        if self.asked is None or now - self.begun < PATIENT * self.asked:
+            return
+        whole = now - self.begun + left
+        if whole > LATE * self.asked:
+            self.say(
+                f"slower than it was measured: at this pace {clock(whole)} minutes in all, and {clock(self.asked)} were "
+                "asked for; Ctrl-C stops with everything saved, and --resume goes on"
+            )
+            self.asked = None
 
     def say(self, text: str) -> None:
         if not self.quiet:

@@ -210,7 +210,8 @@ class Session:
         alarms = Alarms(self.display, self.images.classes, trainer.total_steps)
         trainer.watcher = Everyone(trainer.watcher, alarms, *(make(trainer) for make in self.watchers))
         self.announce(trainer)
-        self.display.start(trainer.total, trainer.total_steps)
+        minutes = self.settings.minutes if self.began is None else None  # of a run that goes on a part is over
+        self.display.start(trainer.total, trainer.total_steps, None if minutes is None else 60 * minutes)
         try:
             trainer.run()
         except Stopped as stop:
