@@ -223,12 +223,21 @@ class Suggest:
     """The file to write, in the form of labels.csv, or FILE.json for Label Studio; one that exists is not replaced."""
     strategy: str = "auto"
     """random, typical, least-sure, margin, core-set, disagreement or spread (auto: typical before a run, spread after)."""
+    wrong: bool = False
+    """Instead: labels that are probably wrong, as FILE.csv and, with their pictures, FILE.html (extra: clean)."""
     seed: int = 0
     look: Annotated[Look, tyro.conf.arg(name="")] = LOOK
 
     def __call__(self) -> None:
-        from halfseen.commands.suggest import suggest
+        from halfseen.commands.suggest import suggest, suggest_wrong
 
+        if self.wrong:
+            if self.strategy != "auto":
+                raise UserError(
+                    "--strategy chooses pictures without a label, and --wrong looks at labels: leave one out"
+                )
+            suggest_wrong(self.source, self.num, self.out, self.seed, self.look)
+            return
         suggest(self.source, self.num, self.out, self.strategy, self.seed, self.look)
 
 

@@ -25,6 +25,7 @@ class Suggestion:
     why: str
     guess: str = ""
     confidence: float | None = None
+    label: str = ""  # that it has
 
 
 def suggestions(pool: Pool, num: int | None, strategy: str = "auto", seed: int = 0) -> list[Suggestion]:

@@ -38,7 +38,7 @@ def write_sheet(out: Path, found: Sequence[Suggestion]) -> None:
     lines = ["path,label,guess,confidence,why\n"]
     for s in found:
         confidence = "" if s.confidence is None else f"{s.confidence:g}"
-        lines.append(",".join([cell(s.path), "", cell(s.guess), confidence, cell(s.why)]) + "\n")
+        lines.append(",".join([cell(s.path), cell(s.label), cell(s.guess), confidence, cell(s.why)]) + "\n")
     write_bytes(out, "".join(lines).encode())
 
 
