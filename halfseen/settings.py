@@ -72,6 +72,11 @@ class Settings:
     extra_val_per_class: int = 0
     """Validation images beside the labelled ones, as some papers have: more labels, so say it when you quote the result."""
 
+    class_weight: Literal["none", "balanced"] = "none"
+    """balanced: labelled images of every class are shown equally often, however few it has."""
+    logit_adjust: float = 0.0
+    """tau: what is predicted is p(y|x) / (the labels' share of y)^tau: 1 for classes that are wanted equally often."""
+
     weak: str = "auto"
     """Policy of the weak view: none te tx2 ds fm affine noise jitter cutout16, composed with + (auto: the method's)."""
     strong: str = "auto"
@@ -141,6 +146,8 @@ class Settings:
         for name in ("log_every", "eval_every"):
             if getattr(self, name) < 0:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative; 0 chooses a fitting number of steps")
+        if not 0 <= self.logit_adjust < math.inf:
+            raise UserError(f"--logit-adjust must be 0 or more and finite, not {self.logit_adjust}; 1 is usual")
         if self.per_image and self.zca:
             raise UserError("--per-image and --zca both say how images are normalised; give one of them")
         if self.tune != "head" and self.slim:

@@ -49,6 +49,22 @@ class Stream:
         return self._laps[lap]
 
 
+def equally(ids: Tensor, y: Tensor) -> Tensor:
+    """The ids [n], those of a class repeated until it has as many as the largest; y [n] are their classes.
+
+    A batch of the result is what weights n/(K n_k) of the losses are on average, without large ones on single rows.
+    """
+    counts = torch.bincount(y)
+    most = int(counts.max())
+    repeats = most // counts[y]
+    place = torch.zeros_like(y)  # of an id among those of its class
+    for k in range(len(counts)):
+        own = (y == k).nonzero().flatten()
+        place[own] = torch.arange(len(own))
+    repeats = repeats + (place < (most % counts[y])).long()
+    return ids.repeat_interleave(repeats)
+
+
 class MixedStream:
     """Labelled and unlabelled images shuffled together (a mixed_pass): only the sum of the parts is fixed."""
 

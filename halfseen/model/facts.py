@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from halfseen.augment import Whitening
 from halfseen.data import ImageSet, Split
 from halfseen.errors import UserError
@@ -23,10 +26,19 @@ class Facts:
     unlabelled: int
     per_image: bool = False  # normalise every image by its own mean and deviation
     zca: bool = False  # make the pixels uncorrelated instead
+    adjust: tuple[float, ...] = ()  # subtracted from the logits: tau log of the labels' shares
     whitening: Whitening | None = field(default=None, compare=False, repr=False)  # kept with weights, not in json
 
     @classmethod
-    def of(cls, images: ImageSet, split: Split, per_image: bool = False, whitening: Whitening | None = None) -> "Facts":
+    def of(
+        cls,
+        images: ImageSet,
+        split: Split,
+        per_image: bool = False,
+        whitening: Whitening | None = None,
+        tau: float = 0.0,
+    ) -> "Facts":
+        """tau: of the logits' adjustment."""
         return cls(
             images.classes,
             images.shape,
@@ -38,6 +50,7 @@ class Facts:
             len(split.unlabelled),
             per_image,
             whitening is not None,
+            shift(images.y[split.labelled], len(images.classes), tau),
             whitening,
         )
 
@@ -51,10 +64,20 @@ class Facts:
             check(getattr(facts, f.name), f.type, f"facts.{f.name}")
         if len(facts.shape) not in (1, 3) or not len(facts.mean) == len(facts.std) == facts.shape[0]:
             raise UserError(f"facts.shape {facts.shape} does not fit {len(facts.mean)} means and {len(facts.std)} stds")
+        if len(facts.adjust) not in (0, len(facts.classes)):
+            raise UserError(f"facts.adjust has {len(facts.adjust)} numbers for {len(facts.classes)} classes")
         return facts
 
     def as_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in STORED}
+
+
+def shift(y: Tensor, classes: int, tau: float) -> tuple[float, ...]:
+    """tau log(n_k / n) of every class; nothing where it would change nothing."""
+    if not tau:
+        return ()
+    shares = torch.bincount(y, minlength=classes).double().clamp_min(0.5) / len(y)  # a fold may have none of a class
+    return tuple((tau * shares.log()).tolist())
 
 
 STORED = tuple(f for f in fields(Facts) if f.name != "whitening")

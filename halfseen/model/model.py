@@ -27,7 +27,7 @@ from halfseen.model.pixels import BACKBONE, HEAD, on_pixels
 from halfseen.model.tuned import Base, Tuned
 from halfseen.overrides import tuples, with_settings
 from halfseen.probes import PROBES
-from halfseen.training.judge import logits_of
+from halfseen.training.judge import adjusted, logits_of
 
 FORMAT = 1
 WHITENING_PREFIX = "whitening."  # what its tensors are called beside the weights
@@ -67,7 +67,11 @@ class Model:
             )
         if len(x) == 0:
             return torch.empty(0, len(self.classes))
-        return logits_of(self.net, x, self.clean, self.device).softmax(1)
+        return self.logits(x).softmax(1)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """[n, K] of the same: probabilities are their softmax."""
+        return adjusted(logits_of(self.net, x, self.clean, self.device), self.facts.adjust)
 
     def predict(self, images: Any) -> NDArray[np.str_]:
         """The names of the most probable classes [n], one for each image; `predict_proba` says what images may be."""

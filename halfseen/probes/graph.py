@@ -31,6 +31,7 @@ class Config:
     alpha: float = 0.95  # how much an image believes its neighbours
     gamma: float = 3.0  # power of the cosines; 0: every edge weighs the same
     masses: bool = True  # the classes' masses are set to the labels' shares
+    balanced: bool = False  # ... or to equal ones
 
     def __post_init__(self) -> None:
         if self.k < 1 or not 0 <= self.alpha < 1 or self.gamma < 0:
@@ -99,6 +100,8 @@ class Ground:
         Y[place, y] = 1
         share = Y.sum(0) / Y.sum()
         F = np.maximum(spread(self.W, Y, self.cfg.alpha), 0)
+        if self.cfg.balanced:
+            share = (share > 0) / np.count_nonzero(share)
         if self.cfg.masses:
             F *= len(F) * share / np.maximum(F.sum(0), TINY)
         reached = F.sum(1, keepdims=True)

@@ -18,6 +18,8 @@ from halfseen.training import checkpoint, metrics
 from halfseen.training.judge import Judge
 from halfseen.training.trainer import Trainer
 
+UNEVEN = 1.5  # images of the most frequent class over those of the rarest from which both accuracies are said
+
 
 def conclude(
     trainer: Trainer,
@@ -174,7 +176,11 @@ def headline_of(metrics: dict[str, Any]) -> str:
         if part in head:
             low, high = head[part]["interval"]
             name = {"test": "test", "val": "validation"}[part]
-            lines.append(f"{name} accuracy {head[part]['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%})")
+            said = f"{name} accuracy {head[part]['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%})"
+            counts = [sum(row) for row in head[part]["confusion"] if sum(row)]
+            if max(counts) >= UNEVEN * min(counts):
+                said += f", {head[part]['balanced_accuracy']:.2%} on average of the classes"
+            lines.append(said)
     if not lines:
         return "Nothing could be scored: there was no test or validation image."
     return f"{head['which']}, {head['predictor']}: " + ", ".join(lines)

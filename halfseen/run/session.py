@@ -27,7 +27,7 @@ from halfseen.model.pixels import facts_of_pixels, on_pixels
 from halfseen.model.tuned import CLIP, Base, on_its_head
 from halfseen.nets.linear import warmth
 from halfseen.run.alarms import Alarms
-from halfseen.run.beginning import describe, how_to_go_on, left_out, need_same, open_images, whitening_of
+from halfseen.run.beginning import describe, how_to_go_on, labels_told, left_out, need_same, open_images, whitening_of
 from halfseen.run.budget import SCRATCH_STEPS, length_of, passes_per_step
 from halfseen.run.easier import TooSlowError, need_enough
 from halfseen.run.folder import Folder, fresh_place
@@ -100,7 +100,13 @@ class Session:
         self.blueprint = blueprint.fitted(self.rows.shape, self.rows.bank is not None, start is not None)
         self.began = began
         self.split = self.same_split(began) if began else split(self.images, self.method, settings)
-        self.facts = Facts.of(self.rows, self.split, settings.per_image, self.whitening() if settings.zca else None)
+        self.facts = Facts.of(
+            self.rows,
+            self.split,
+            settings.per_image,
+            self.whitening() if settings.zca else None,
+            settings.logit_adjust,
+        )
         if start is not None:
             self.facts = facts_of_pixels(self.facts, self.images)
         if self.backbone is not None:
@@ -157,14 +163,14 @@ class Session:
             method.load_state_dict(on_its_head(method.state_dict(), self.start.state, method))
         torch.manual_seed(s.seed * 4099)  # dropout; the same in every process, which keeps the masks of its rows
         clean = views(self.facts, self.device, draws, bank=self.rows.bank)("none")
-        loader = Loader(self.rows, self.split, self.device, rank, world)
+        loader = Loader(self.rows, self.split, self.device, rank, world, s.class_weight == "balanced")
         return Trainer(
             method,
             self.plan(steps),
             loader,
             self.rows.y,
             draws,
-            Judge(scored_parts(self.rows, self.split), clean, self.device, s.test_curve, loader),
+            Judge(scored_parts(self.rows, self.split), clean, self.device, s.test_curve, loader, self.facts.adjust),
             seed=s.seed,
             pace=Pace(s.log_every, s.eval_every, s.save_every),
             watcher=Recorder(self.display, folder, s.tensorboard),
@@ -317,6 +323,8 @@ class Session:
         start = f" from step {trainer.total}" if trainer.total else ""
         self.display.say(f"{self.data_name}: {seen} images of {images.num_classes} classes; {images.note}".rstrip("; "))
         self.display.say(f"{what}, {trainer.total_steps} steps{start}, in {self.folder.path}")
+        for line in labels_told(images.y[split.labelled], images.classes):
+            self.display.say(line)
         if self.method.needs_unlabelled and len(split.labelled) + len(split.val) == len(images.y):
             self.display.say(
                 "every image shows its label, so there is nothing to learn beside the labels: hide some with "

@@ -33,6 +33,11 @@ def logits_of(
     return distributed.gather_rows(torch.cat(outs))[:n].cpu()
 
 
+def adjusted(logits: Tensor, adjust: tuple[float, ...]) -> Tensor:
+    """[n, K] log p(y|x) less tau log of the labels' share of y (Menon et al. 2021), up to a constant: what is predicted."""
+    return logits - logits.new_tensor(adjust) if adjust else logits
+
+
 def corrections(headline: Tensor, other: Tensor) -> dict[str, int]:
     """How many images a predictor gets right that the headline gets wrong, and the reverse; nothing for the headline."""
     if headline is other:
@@ -51,10 +56,14 @@ class Judge:
         device: torch.device,
         test_curve: bool = False,
         data: Data | None = None,
+        adjust: tuple[float, ...] = (),
     ) -> None:
-        """data: the training set, for batch-norm statistics of the predictors' own; none: they stay as they are."""
+        """data: the training set, for batch-norm statistics of the predictors' own; none: they stay as they are.
+
+        adjust: what is subtracted from the logits.
+        """
         self.parts = {name: part for name, part in parts.items() if len(part[0])}
-        self.clean, self.device, self.data = clean, device, data
+        self.clean, self.device, self.data, self.adjust = clean, device, data, adjust
         self.watches = [n for n in self.parts if n != "test" or test_curve]  # while training goes on
 
     def during(self, method: Method[Any]) -> dict[str, Any]:
@@ -93,7 +102,7 @@ class Judge:
         return measured(self.data, self.clean, net, rows=method.norm_rows)
 
     def logits(self, net: nn.Module, x: Tensor, chosen: Tensor | None = None) -> Tensor:
-        return logits_of(net, x, self.clean, self.device, chosen=chosen)
+        return adjusted(logits_of(net, x, self.clean, self.device, chosen=chosen), self.adjust)
 
 
 def scored_parts(images: ImageSet, split: Split) -> dict[str, tuple[Tensor, Tensor]]:

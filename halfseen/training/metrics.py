@@ -40,6 +40,11 @@ def macro_f1(P: Tensor, y: Tensor) -> float:
     return float((2 * C.diagonal() / found)[found > 0].mean())
 
 
+def balanced_accuracy(P: Tensor, y: Tensor) -> float:
+    """The mean recall of the classes that have images: each counts once, however many images it has."""
+    return float(per_class(P, y).nanmean())
+
+
 @dataclass(frozen=True)
 class Reliability:
     """Per bin of confidence (lo, hi]: how many images, how sure the network was, how often it was right."""
@@ -157,6 +162,7 @@ def summary(logits: Tensor, y: Tensor, classes: int) -> dict[str, Any]:
         "n": len(y),
         "accuracy": accuracy(P, y),
         "interval": [low, high],
+        "balanced_accuracy": balanced_accuracy(P, y),
         "macro_f1": macro_f1(P, y),
         "ece": ece(P, y),
         "brier": brier(P, y),
