@@ -140,8 +140,8 @@ HEAD = """# Rules for `--method auto` on tuning draws
 
 By `python scripts/choices.py --rules`, from results/choices.jsonl. Points over the probe on the hidden labels of the pool,
 means over the draws of a set; `s`, foldings and `careful` as in halfseen/run/choose.py and scripts/choices.py. Unseen: what
-is expected comes from the other sets only, as for a user's folder. `worse`: draws on which a better row was there. The rule of
-the library is bold.
+is expected comes from the other sets only, as for a user's folder. `worse`: draws on which a better row was there. In bold:
+the rule of the library.
 """
 TRIED = (  # s, foldings, careful
     *((s, r, 0.0) for r in (1, 2) for s in (0.03, 0.05, 0.07)),
