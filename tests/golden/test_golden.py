@@ -12,13 +12,17 @@ SURE = 5  # steps; processors differ in the last digit, which grows from step to
 # one moved DNLL's losses by 3e-5 after four steps
 CLOSE = {"blobs": (1e-5, 1e-2), "digits": (1e-3, 5e-2)}
 
+# whose losses hang on yes or no of single images: on another processor (AMD EPYC) one of CCN's corrections fell otherwise
+# after 14 steps on blobs, and all that follows with it; ten steps of it are compared
+SHORT = {"ccn": 10}
+
 
 @pytest.mark.parametrize("name", methods.names())
 def test_the_first_losses_are_those_kept(name: str) -> None:
     kept = json.loads((HERE / f"{name}.json").read_text())
     for problem, rows in trace(name).items():
         assert len(rows) == len(kept[problem]) == STEPS
-        for step, (now, then) in enumerate(zip(rows, kept[problem], strict=True)):
+        for step, (now, then) in enumerate(list(zip(rows, kept[problem], strict=True))[: SHORT.get(name)]):
             rel = CLOSE[problem][step >= SURE]
             assert now == pytest.approx(then, rel=rel, abs=rel * 1e-1), f"{problem}, step {step}"
 

@@ -1,6 +1,7 @@
 """--method auto: how it weighs what is expected against the labels that were held out, and that it sees nothing else."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,22 +27,21 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose, "FOLD_STEPS", 5)
 
 
-def shown(n10: int, n01: int, L: int) -> tuple[np.ndarray, np.ndarray]:
-    right, probe = np.zeros(L, bool), np.zeros(L, bool)
-    right[:n10], probe[n10 : n10 + n01] = True, True
-    return right, probe
+def test_the_counts_are_of_what_one_of_the_two_had_right() -> None:
+    right, probe = np.array([1, 1, 1, 0, 0, 0], bool), np.array([1, 0, 0, 1, 0, 0], bool)
+    assert choose.counted(right, probe) == (2, 1, 6)
 
 
 def test_the_gain_is_the_mean_of_two_estimates_by_their_certainty() -> None:
-    found = choose.weighed("fixmatch", 0.05, *shown(6, 2, 40))
-    d, e, s = 4 / 40, 3 / 40, choose.SPREAD
+    found = choose.weighed("fixmatch", 0.05, ((6, 2, 40), (3, 5, 40)))  # the labels were folded twice
+    d, e, s = (4 / 40 - 2 / 40) / 2, 3 / 40, choose.SPREAD
     assert (found.measured, found.error) == pytest.approx((d, e))
     assert found.gain == pytest.approx((0.05 / s**2 + d / e**2) / (1 / s**2 + 1 / e**2))
 
 
 def test_few_labels_believe_the_tables_and_many_believe_the_folds() -> None:
-    assert choose.weighed("fixmatch", 0.05, *shown(0, 1, 12)).gain > 0
-    assert choose.weighed("fixmatch", 0.05, *shown(0, 33, 400)).gain < 0  # as large a share of more labels
+    assert choose.weighed("fixmatch", 0.05, ((0, 1, 12),)).gain > 0
+    assert choose.weighed("fixmatch", 0.05, ((0, 33, 400),)).gain < 0  # as large a share of more labels
 
 
 def test_what_is_expected_is_what_the_tuning_draws_gave() -> None:
@@ -57,6 +57,15 @@ def test_what_is_expected_is_what_the_tuning_draws_gave() -> None:
             assert round(np.exp(np.mean([np.log(rows[0]["images_a_class"]) for rows in sets]))) == size
             gains = [np.mean([r["accuracy"][method] - r["accuracy"]["probe"] for r in rows]) for rows in sets]
             assert round(float(np.mean(gains)), 3) == gain
+
+
+def test_the_page_of_rules_is_made_of_the_tuning_draws() -> None:
+    sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+    import choices
+
+    place = Path(__file__).parents[2] / "results"
+    rows = [json.loads(line) for line in (place / "choices.jsonl").read_text().splitlines()]
+    assert (place / "choices.md").read_text() == choices.rules(rows), "make it again: python scripts/choices.py --rules"
 
 
 @pytest.mark.parametrize("method", choose.EXPECTED)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import halfseen
@@ -14,6 +15,7 @@ from halfseen.data import Split, open_data
 from halfseen.data.batches import Stream, picked
 from halfseen.errors import UserError
 from halfseen.method import Plan
+from halfseen.probes.probe import solved
 from halfseen.settings import Settings
 from halfseen.training import metrics
 from halfseen.training.judge import Judge
@@ -153,7 +155,19 @@ def test_the_adjusted_model_is_the_exported_one(tmp_path: Path) -> None:
     torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["mean_teacher", "probe"])
+@pytest.mark.parametrize("views", [1, 3])
+def test_the_weighted_probe_is_scikit_learns(views: int) -> None:
+    random = np.random.default_rng(0)
+    y = np.repeat(np.arange(3), (12, 5, 3))
+    x = random.normal(size=(20, views, 4)) + np.eye(3, 4)[y][:, None]
+    W, b = solved(x, y, 1.0, 1e-8, times(torch.from_numpy(y), "balanced").numpy())
+    rows, weights = x.reshape(-1, 4), np.full(20 * views, 1 / views)
+    theirs = LogisticRegression(C=1.0, class_weight="balanced", tol=1e-8, max_iter=5000)
+    theirs.fit(rows, np.repeat(y, views), weights * 1.0)
+    np.testing.assert_allclose(rows @ W + b, theirs.decision_function(rows), atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["mean_teacher", "probe", "graph"])
 def test_balanced_finds_more_of_the_rare_class(method: str, tmp_path: Path) -> None:
     found = [
         halfseen.train(
@@ -168,8 +182,9 @@ def test_balanced_finds_more_of_the_rare_class(method: str, tmp_path: Path) -> N
 def test_what_cannot_be_weighed_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="take the probe"):
         halfseen.train(uneven(), out=tmp_path / "r", method="prototype", class_weight="balanced", **QUICK)
-    with pytest.raises(UserError, match="--logit-adjust must be 0"):
-        Settings(logit_adjust=-1.0)
+    for tau in (-1.0, float("inf"), float("nan")):
+        with pytest.raises(UserError, match="--logit-adjust must be 0"):
+            Settings(logit_adjust=tau)
     with pytest.raises(UserError, match="class_weight cannot be 'even'"):
         halfseen.train(uneven(), out=tmp_path / "r", class_weight="even", **QUICK)
 
