@@ -1,0 +1,87 @@
+"""The tables of docs/photographs.md that are made of results/tails.jsonl and results/wrong-labels.jsonl.
+
+By `python scripts/uneven_tables.py`: means over the draws, in percent; in brackets the points over the same method with the
+same tail as it is, with the 95% interval of a paired t test.
+"""
+
+import json
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from halfseen.commands.compare import with_interval
+
+RESULTS = Path(__file__).parent.parent / "results"
+PAGE = RESULTS.parent / "docs" / "photographs.md"
+END = "<!-- until here -->"
+SAID = {"none": "as it is", "balanced": "balanced"}
+Row = dict[str, Any]
+
+
+def read(name: str) -> list[Row]:
+    return [json.loads(line) for line in (RESULTS / name).read_text().splitlines()]
+
+
+def tails(rows: list[Row]) -> list[str]:
+    said = [
+        "| tail | method | class weight | tau | accuracy | over as it is (95%) | worst recall "
+        "| pool: accuracy | pool: balanced |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    found: dict[tuple[int, str], dict[tuple[str, float], dict[int, Row]]] = {}
+    for row in rows:
+        table = found.setdefault((row["tail"], row["row"]), {})
+        table.setdefault((row["weight"], row["tau"]), {})[row["draw"]] = row
+    for (tail, method), table in sorted(found.items(), key=lambda item: item[0][0]):
+        base = table[("none", 0.0)]
+        for (weight, tau), draws in table.items():
+            cells = [
+                f"1:{tail}",
+                method,
+                SAID[weight],
+                f"{tau:g}",
+                percent(r["test"]["accuracy"] for r in draws.values()),
+            ]
+            gains = [100 * (draws[d]["test"]["accuracy"] - base[d]["test"]["accuracy"]) for d in draws]
+            middle, low, high = with_interval(gains) if draws is not base else (0.0, 0.0, 0.0)
+            cells.append("" if draws is base else f"{middle:+.1f} ({low:+.1f} to {high:+.1f})")
+            cells.append(percent(r["test"]["worst"] for r in draws.values()))
+            cells += [percent(r["pool"][key] for r in draws.values()) for key in ("accuracy", "balanced")]
+            said.append(f"| {' | '.join(cells)} |")
+    return said
+
+
+def wrong_labels(rows: list[Row]) -> list[str]:
+    said = [
+        "| | labels | of them wrong | wrong of the first 10 | of the first as many as are wrong | suspected "
+        "| wrong of these | found among these |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, labels, planted in dict.fromkeys((r["set"], r["labels"], r["planted"]) for r in rows):
+        draws = [r for r in rows if (r["set"], r["labels"]) == (name, labels)]
+        cells = [name, str(labels), str(planted), *(percent(r[key] for r in draws) for key in ("first10", "top"))]
+        cells += [f"{mean(r['suspected'] for r in draws):.0f}"]
+        cells += [percent(r[key] for r in draws) for key in ("precision", "recall")]
+        said.append(f"| {' | '.join(cells)} |")
+    return said
+
+
+def percent(shares: Any) -> str:
+    return f"{100 * mean(shares):.1f}"
+
+
+def page() -> str:
+    """What docs/photographs.md should hold."""
+    text = PAGE.read_text()
+    for start, lines in (
+        ("<!-- tails: made by scripts/uneven_tables.py -->", tails(read("tails.jsonl"))),
+        ("<!-- wrong labels: made by scripts/uneven_tables.py -->", wrong_labels(read("wrong-labels.jsonl"))),
+    ):
+        before, mark, rest = text.partition(start)
+        assert mark, f"{PAGE} has no {start}"
+        text = before + "\n".join([start, *lines, END]) + rest.partition(END)[2]
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

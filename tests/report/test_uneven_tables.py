@@ -1,0 +1,27 @@
+"""The tables of long tails and of wrong labels in the docs are those of the committed rows."""
+
+from scripts import uneven_tables as script
+
+
+def test_the_page_is_made_of_the_rows() -> None:
+    assert script.page() == script.PAGE.read_text(), "make it again: python scripts/uneven_tables.py"
+
+
+def row(weight: str, tau: float, draw: int, accuracy: float) -> script.Row:
+    scores = {"accuracy": accuracy, "balanced": 0.3, "worst": 0.25}
+    return {"tail": 10, "row": "probe", "weight": weight, "tau": tau, "draw": draw, "test": scores, "pool": scores}
+
+
+def test_gains_are_paired_by_draw() -> None:
+    rows = [row("none", 0.0, 0, 0.4), row("none", 0.0, 1, 0.6), row("none", 1.0, 1, 0.9), row("none", 1.0, 0, 0.5)]
+    plain, moved = script.tails(rows)[2:]
+    assert plain == "| 1:10 | probe | as it is | 0 | 50.0 |  | 25.0 | 50.0 | 30.0 |"
+    assert moved.startswith("| 1:10 | probe | as it is | 1 | 70.0 | +20.0 (")  # +10 and +30
+
+
+def test_wrong_labels_are_means_of_the_draws() -> None:
+    shared = {"set": "s", "labels": 60, "planted": 6}
+    rows = [
+        {**shared, "first10": 0.5, "top": top, "suspected": 4, "precision": 1.0, "recall": 0.5} for top in (0.5, 1.0)
+    ]
+    assert script.wrong_labels(rows)[2:] == ["| s | 60 | 6 | 50.0 | 75.0 | 4 | 100.0 | 50.0 |"]
