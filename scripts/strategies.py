@@ -3,7 +3,7 @@
 SETS: cifar10-10k (or another pool: cifar10-500), letters, blood. Rows: 40 labels chosen at once, and 4 rounds of 10 with
 what the labels so far have taught in between; seeds 0 to 4 (--seeds 0 5). Each is scored by logistic regression and by label
 spreading (`probes`) on the features of lite0 at 96 pixels: accuracy on test images, or, where there are none, on the rest of
-the pool. results/strategies.jsonl; what is in it is not made again. --out: another file. --table: show what is there.
+the pool. results/strategies.jsonl; what is in it is not made again. --out: another file. --table: into docs/labelling.md.
 
 A strategy that asks a model asks the logistic regression of the rounds before, and begins with 10 at random or, as
 "typical, then NAME", with typical ones. The committee is both probes and the nearest means.
@@ -14,6 +14,7 @@ import json
 import time
 import warnings
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ from halfseen.probes.rows import Array, scale_of
 from halfseen.suggest.strategies import Seen, chosen
 
 RESULTS = Path("results/strategies.jsonl")
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "labelling.md"
+START, END = "<!-- made by scripts/strategies.py --table -->", "<!-- until here -->"
 SIDE, TESTED = 96, 2000
 LABELS, ROUNDS = 40, 4
 ALONE = ("random", "typical", "core-set")  # that ask no model
@@ -113,21 +117,30 @@ class Set:
         }
 
 
-def table(rows: list[dict[str, Any]]) -> None:
-    """Mean and deviation over the seeds, and the difference to random labels of the same seeds."""
-    for name in dict.fromkeys(row["set"] for row in rows):
-        print(f"\n{name}: {' | '.join(SCORED)}; classes seen")
-        here = [row for row in rows if row["set"] == name]
-        base = {row["seed"]: row for row in here if (row["strategy"], row["rounds"]) == ("random", 1)}
-        for strategy, rounds in dict.fromkeys((row["strategy"], row["rounds"]) for row in here):
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Of docs/labelling.md: mean over the seeds, and in brackets the difference to random labels of the same seeds."""
+    sets = list(dict.fromkeys(row["set"] for row in rows))
+    columns = [f"{name}, {short}" for name in sets for short in ("regression", "spreading")]
+    found = ["| labels | strategy | " + " | ".join(columns) + " |", "| --- |" + " --- |" * (1 + len(columns))]
+    for strategy, rounds in ROWS:
+        cells = []
+        for name in sets:
+            here = [row for row in rows if row["set"] == name]
+            base = {row["seed"]: row for row in here if (row["strategy"], row["rounds"]) == ("random", 1)}
             of = [row for row in here if (row["strategy"], row["rounds"]) == (strategy, rounds)]
-            text = []
             for key in SCORED:
-                values = np.array([100 * row[key] for row in of])
-                over = [100 * (row[key] - base[row["seed"]][key]) for row in of if row["seed"] in base]
-                text.append(f"{values.mean():.1f} ± {values.std(ddof=len(values) > 1):.1f} ({np.mean(over):+.1f})")
-            classes = np.mean([row["classes"] for row in of])
-            print(f"  {rounds} x {LABELS // rounds}  {strategy:<28} {' | '.join(text)}; {classes:.1f}; {len(of)} seeds")
+                over = mean(100 * (row[key] - base[row["seed"]][key]) for row in of)
+                said = f"{mean(100 * row[key] for row in of):.1f}"
+                cells.append(said if (strategy, rounds) == ("random", 1) else f"{said} ({over:+.1f})")
+        found.append(f"| {rounds} x {LABELS // rounds} | {strategy} | {' | '.join(cells)} |")
+    return found
+
+
+def page() -> str:
+    """What docs/labelling.md should hold."""
+    rows = [json.loads(line) for line in (ROOT / RESULTS).read_text().splitlines()]
+    before, _, rest = PAGE.read_text().partition(START)
+    return before + "\n".join([START, *table(rows), END]) + rest.partition(END)[2]
 
 
 def main() -> None:
@@ -140,7 +153,7 @@ def main() -> None:
     told = options.parse_args()
     done = [json.loads(line) for line in told.out.read_text().splitlines()] if told.out.exists() else []
     if told.table:
-        table(done)
+        PAGE.write_text(page())
         return
     if told.set is None:
         options.error("name a SET, or say --table")
