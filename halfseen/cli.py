@@ -56,10 +56,10 @@ what      --method NAME            auto, one of `halfseen list`, or FILE.py (def
           --net NAME               a network of `halfseen list` (default: auto)
           --set KEY=VALUE ...      method.tau=0.9 net.dropout=0.3 (see `halfseen explain METHOD`)
           --config FILE            start from another run's settings; what else is given counts
-labels    --num-labels N           keep so many labels, and count the other images as unlabelled
-          --labels-per-class N     the same for each class
+labels    --num-labels N           or --labels-per-class N: the other images count as unlabelled
           --val auto|none|0.2|N    labelled images held out to choose epoch and network
           --seed N --split-seed N  of training, and of which labels are drawn
+          --class-weight balanced  and --logit-adjust 1: some classes have many labels, others few
 images    --size N --channels 1|3  resized to that side, once; grey or colour
           --root DIR               folder of the named sets' files
           --weak, --strong NAME    how images are changed to be learned from
