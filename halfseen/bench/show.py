@@ -70,7 +70,8 @@ def print_report(console: Console, facts: dict[str, Any], rows: list[Row], share
     for row in rows:
         table.add_row(figure(row), wanted(row), row.says)
     console.print(table)
-    console.print(share_table(shares))
+    if shares:
+        console.print(share_table(shares))
 
 
 def share_table(shares: dict[str, dict[str, float]]) -> Table:

@@ -1,7 +1,9 @@
 """What is timed: the library's whole step on synthetic images, the passes it cannot avoid, and the loop everyone writes."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from halfseen.model.blueprint import Blueprint
 from halfseen.model.build import views
 from halfseen.model.facts import Facts
 from halfseen.nets import make_net
+from halfseen.overrides import with_settings
 from halfseen.training.judge import Judge
 from halfseen.training.loader import Loader
 from halfseen.training.trainer import Pace, Trainer
@@ -64,7 +67,7 @@ class Deaf:
 
 
 class Subject:
-    """FixMatch as `halfseen train` runs it, on synthetic images; `step()` is one whole step, the loading included."""
+    """A method as `halfseen train` runs it, on synthetic images; `step()` is one whole step, the loading included."""
 
     def __init__(
         self,
@@ -73,10 +76,14 @@ class Subject:
         *,
         bf16: bool = False,
         compiled: bool = False,
-        weak_pass: str = "separate",
         contiguous: bool = False,
+        method: str = "fixmatch",
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """settings: of the method, as in {"weak_pass": "joint"}."""
         self.case, self.device = case, device
+        blueprint = Blueprint.named(method)
+        config = with_settings(blueprint.config, settings, method)
         images = synthetic(case.shape, max(1000, 2 * case.unlabelled, 2 * case.labelled))
         split = choose_split(
             images.y,
@@ -85,23 +92,21 @@ class Subject:
             balanced=False,
             seed=0,
             val="none",
-            include_labelled_in_unlabelled=True,
+            include_labelled_in_unlabelled=blueprint.entry.method.labelled_in_unlabelled,
         )
-        blueprint = Blueprint.named("fixmatch")
-        config = replace(blueprint.config, weak_pass=weak_pass)
         facts = Facts.of(images, split)
         torch.manual_seed(0)
         draws = Draws.seeded(0, device)
-        method = (
+        built = (
             replace(blueprint, config=config, net=case.net)
             .fitted(case.shape)
             .build(facts, device, draws, compiled=compiled)
         )
         if contiguous:
-            method.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing in torch's stub
-            method.weak, method.strong = _contiguous(method.weak), _contiguous(method.strong)
+            built.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing in torch's stub
+            built.weak, built.strong = _contiguous(built.weak), _contiguous(built.strong)
         self.trainer = Trainer(
-            method,
+            built,
             Plan(FAR, len(split.labelled), len(split.unlabelled), case.batch),
             Loader(images, split, device, 0, 1),
             images.y,
@@ -114,7 +119,7 @@ class Subject:
         )
         self.trainer.enter()
         self.streams = self.trainer.data.streams(self.trainer.plan, self.trainer.stage.epoch, 0, None)
-        self.method: Any = method
+        self.method: Any = built
 
     def batch(self) -> Batch:
         return self.trainer.data.batch(self.streams, self.trainer.step)

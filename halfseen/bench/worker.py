@@ -88,8 +88,8 @@ def make(order: dict[str, Any]) -> Subject | Plain:
         case,
         device,
         bf16=device.type == "cuda" and variant != "plain",
-        weak_pass="joint" if variant == "joint" else "separate",
         contiguous=variant == "contiguous",
+        settings={"weak_pass": "joint"} if variant == "joint" else {},
     )
     return Plain(subject) if variant == "plain" else subject
 

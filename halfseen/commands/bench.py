@@ -1,5 +1,7 @@
 """`halfseen bench`: how fast a step, its parts and the views are here, as ratios of variants that ran in turn."""
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ from rich.console import Console
 
 from halfseen.bench import bank
 from halfseen.bench.costs import loading, memory, start_up
+from halfseen.bench.methods import steps_of
 from halfseen.bench.rows import (
     QUICK,
     Bench,
@@ -21,24 +24,52 @@ from halfseen.bench.rows import (
     view_rates,
 )
 from halfseen.bench.show import Sections, machine, print_report
+from halfseen.bench.subject import Subject
+from halfseen.commands.compare import OUTER_COMMA
 from halfseen.errors import UserError
 from halfseen.machine.device import keep_large_blocks, pick_device
 from halfseen.machine.files import write_json
+from halfseen.overrides import pairs
+from halfseen.run.budget import counted
 
 __all__ = ["QUICK", "Sizes", "bench"]
 
 FULL = Sizes()
 
 
-def bench(quick: bool, device: str, out: Path | None, sizes: Sizes | None = None) -> dict[str, Any]:
-    """Measure, print the table, write the figures to `out`, and return them."""
+def bench(
+    quick: bool,
+    device: str,
+    out: Path | None,
+    sizes: Sizes | None = None,
+    methods: Sequence[str] = (),
+    net: str | None = None,
+    batch: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """Measure, print the table, write the figures to `out`, and return them.
+
+    methods: nothing but a step of these, over one of the first, with this network and these rows of a step.
+    """
     if out is not None:
         check_place(out)
+    if not methods and (net or batch):
+        raise UserError("--net and --batch are for --methods; name methods too, as in --methods fixmatch dnll")
+    if methods and len(set(methods)) < 2:
+        raise UserError("--methods compares; name two or more, as in --methods mean_teacher dnll")
+    if batch and min(batch) < 1:
+        raise UserError(f"--batch {batch[0]} {batch[1]}: rows of labelled and of unlabelled images, each 1 or more")
     where = pick_device(device)
     facts = machine(where)
     if where.type == "cpu":
         keep_large_blocks()
-    rows, shares = measure(where, sizes or (QUICK if quick else Sizes()))
+    sizes = sizes or (QUICK if quick else Sizes())
+    if methods:
+        case = dataclasses.replace(sizes.wide, net=net or sizes.wide.net)
+        if batch:
+            case = dataclasses.replace(case, labelled=batch[0], unlabelled=batch[1])
+        rows, shares = measure_methods(where, dataclasses.replace(sizes, wide=case), list(dict.fromkeys(methods))), {}
+    else:
+        rows, shares = measure(where, sizes)
     print_report(Console(), facts, rows, shares)
     figures = {"environment": facts, "quick": quick, "rows": [row.as_json() for row in rows], "shares": shares}
     if out is not None:
@@ -54,6 +85,22 @@ def check_place(out: Path) -> None:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise UserError(f"no folder for --out {out} can be made ({e.strerror or e}); choose another place") from e
+
+
+def measure_methods(device: torch.device, sizes: Sizes, methods: Sequence[str]) -> list[Row]:
+    """A step of each, as halfseen.bench.methods has it, and how many images it sends through networks."""
+    with Sections(1) as sections:
+        task = Bench(device, sizes, sections.tick)
+        sections.next("a step of each method")
+        subjects, passes = {}, {}
+        for told in methods:
+            name, _, own = told.partition(":")
+            settings = pairs(part for part in OUTER_COMMA.split(own) if part)
+            subject = subjects[told] = Subject(sizes.wide, device, bf16=task.bf16, method=name, settings=settings)
+            with counted(subject.method) as total:
+                subject.step()
+            passes[told] = total[0]
+        return steps_of(task, subjects, passes)
 
 
 def measure(device: torch.device, sizes: Sizes) -> tuple[list[Row], dict[str, dict[str, float]]]:
