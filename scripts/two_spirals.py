@@ -39,7 +39,7 @@ def trained(out: Path, seed: int) -> dict[str, Any]:
     if not kept.is_file():
         began = time.monotonic()
         frames = film(kept.parent, seed=seed, side=SIDE)
-        planes = {f"{name}-{f.epoch}": f.regions[name] for f in frames for name in ROWS}
+        planes: dict[str, Any] = {f"{name}-{f.epoch}": f.regions[name] for f in frames for name in ROWS}
         np.savez_compressed(kept.parent / "regions.npz", **planes)
         metrics = Folder(kept.parent).read("metrics.json")
         told = {

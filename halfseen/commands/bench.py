@@ -63,11 +63,12 @@ def bench(
     if where.type == "cpu":
         keep_large_blocks()
     sizes = sizes or (QUICK if quick else Sizes())
+    shares: dict[str, dict[str, float]] = {}
     if methods:
         case = dataclasses.replace(sizes.wide, net=net or sizes.wide.net)
         if batch:
             case = dataclasses.replace(case, labelled=batch[0], unlabelled=batch[1])
-        rows, shares = measure_methods(where, dataclasses.replace(sizes, wide=case), list(dict.fromkeys(methods))), {}
+        rows = measure_methods(where, dataclasses.replace(sizes, wide=case), list(dict.fromkeys(methods)))
     else:
         rows, shares = measure(where, sizes)
     print_report(Console(), facts, rows, shares)
