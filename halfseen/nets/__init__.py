@@ -9,6 +9,7 @@ from torch import nn
 
 from halfseen.errors import UserError, nearest
 from halfseen.machine.files import callable_in
+from halfseen.nets.air import Air
 from halfseen.nets.cnn3 import CNN3
 from halfseen.nets.cnn13 import CNN13
 from halfseen.nets.lenet import LeNet, LeNet5
@@ -32,6 +33,7 @@ NETS: dict[str, Factory] = {
     "wrn-28-8": functools.partial(WRN, width=8),
     "shake-26-2x96d": functools.partial(ShakeShake, width=96),
     "shake-26-2x32d": functools.partial(ShakeShake, width=32),
+    "air": Air,
     "resnet18": ResNet18,
     "lenet": LeNet,
     "lenet5": LeNet5,

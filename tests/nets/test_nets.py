@@ -41,6 +41,8 @@ COUNTS = [
     ("lenet", 10, (1, 28, 28), {}, 427_102),
     ("lenet5", 10, (1, 28, 28), {}, 61_056),
     ("cnn3", 10, (3, 28, 28), {}, 15_256),
+    ("air", 10, (3, 32, 32), {}, 1_972_826),  # airbench94's and the bias of a learnt first layer's norm and of the head
+    ("air", 10, (3, 32, 32), {"width": 24}, 282_106),
     ("mlp", 2, (2,), {}, 182_102),
 ]
 
@@ -72,6 +74,7 @@ SHAPES = {
     "wrn-28-2": (3, 8, 8),
     "shake-26-2x32d": (3, 10, 10),
     "resnet18": (3, 32, 32),
+    "air": (3, 16, 16),
     "lenet": (1, 28, 28),
     "lenet5": (1, 28, 28),
 }
@@ -330,6 +333,7 @@ def test_options_are_described():
         ("small", (7,), {}, "vectors of 7 numbers: take --net mlp"),
         ("cnn13", (3, 8, 8), {}, "at least 12x12 pixels, and these have 8x8"),
         ("small", (1, 7, 28), {}, "at least 8x8"),
+        ("air", (3, 15, 32), {}, "at least 16x16"),
         ("mlp", (), {}, "empty"),
         ("mlp", (3,), {"depth": 0}, "at least one layer"),
         ("small", (1, 28, 28), {"dropout": 1.0}, "dropout=1.0"),
