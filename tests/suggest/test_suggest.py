@@ -114,6 +114,15 @@ def test_a_run_on_a_backbone(backbone: str, tmp_path: Path) -> None:
     assert {s.path for s in again} == set(list(truth)[40:])
 
 
+def test_an_adjusted_run_says_what_its_model_says(backbone: str, tmp_path: Path) -> None:
+    truth = painted(tmp_path / "p", 40)
+    labelled(tmp_path / "p", truth, [*list(truth)[:9], *(path for path in truth if truth[path] == "red")][:18])
+    run = train(tmp_path / "p", tmp_path / "run", "fixmatch", "--backbone", backbone, "--logit-adjust", "1")
+    pool, outputs = open_pool(run, Look()), np.load(run / "outputs.npz")
+    assert pool.p is not None
+    np.testing.assert_allclose(pool.p[outputs["unlabelled_ids"]], outputs["unlabelled"].astype(np.float32), atol=2e-3)
+
+
 @pytest.mark.parametrize("start", ["none", "backbone"])
 def test_networks_that_disagree(start: str, backbone: str, tmp_path: Path) -> None:
     truth = painted(tmp_path / "p", 30)
