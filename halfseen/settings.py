@@ -73,10 +73,9 @@ class Settings:
     """Validation images beside the labelled ones, as some papers have: more labels, so say it when you quote the result."""
 
     class_weight: Literal["none", "balanced"] = "none"
-    """balanced: labelled images of every class are drawn as often in training, however many it has."""
+    """balanced: labelled images of every class are shown equally often, however few it has."""
     logit_adjust: float = 0.0
-    """TAU: a class's logits lose so many times the logarithm of its share of the labels, wherever the model is scored or
-    asked; 1 for labels with a long tail of classes that all matter alike."""
+    """tau: what is predicted is p(y|x) / (the labels' share of y)^tau: 1 for classes that are wanted equally often."""
 
     weak: str = "auto"
     """Policy of the weak view: none te tx2 ds fm affine noise jitter cutout16, composed with + (auto: the method's)."""
@@ -144,11 +143,11 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} must be more than 0 and finite, not {value}")
-        if not 0 <= self.logit_adjust < math.inf:
-            raise UserError(f"--logit-adjust must be 0 (off) or more, and finite, not {self.logit_adjust}; 1 is usual")
         for name in ("log_every", "eval_every"):
             if getattr(self, name) < 0:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative; 0 chooses a fitting number of steps")
+        if not 0 <= self.logit_adjust < math.inf:
+            raise UserError(f"--logit-adjust must be 0 or more and finite, not {self.logit_adjust}; 1 is usual")
         if self.per_image and self.zca:
             raise UserError("--per-image and --zca both say how images are normalised; give one of them")
         if self.tune != "head" and self.slim:

@@ -21,12 +21,13 @@ from torch import Tensor
 
 from halfseen.data import ImageSet
 from halfseen.data.bank import Bank
+from halfseen.model.facts import shift
 from halfseen.probes import PROBES
 from halfseen.run.fit import Fit
 from halfseen.run.session import Session
 from halfseen.settings import Settings
 from halfseen.training import metrics
-from halfseen.training.uneven import shift_of
+from halfseen.training.judge import adjusted
 
 RESULTS = Path("results/tails.jsonl")
 HEAD = {10: 20, 40: 40}  # labels of the first class
@@ -102,11 +103,11 @@ def rows(images: ImageSet, ratio: int, draw: int, method: str, weight: str) -> I
     test, rest, ids, seconds = trained(some, s)
     shown = some.y[some.given]
     for tau in TAUS:
-        by = torch.tensor(shift_of(shown, 10, tau) or (0.0,) * 10)
+        by = shift(shown, 10, tau)
         found: dict[str, Any] = {"tail": ratio, "row": method, "weight": weight, "tau": tau, "draw": draw}
         for part, logits, y in (("test", test, some.test_y), ("pool", rest, some.y[ids])):
             assert y is not None
-            scores = metrics.summary(logits + by, y, 10)
+            scores = metrics.summary(adjusted(logits, by), y, 10)
             found[part] = {
                 "accuracy": round(scores["accuracy"], 4),
                 "balanced": round(scores["balanced_accuracy"], 4),

@@ -24,9 +24,9 @@ def read(name: str) -> list[Row]:
 
 def tails(rows: list[Row]) -> list[str]:
     said = [
-        "| tail | method | class weight | tau | accuracy | over as it is (95%) | worst recall "
+        "| tail | method | class weight | tau | draws | accuracy | over as it is (95%) | worst recall "
         "| pool: accuracy | pool: balanced |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     found: dict[tuple[int, str], dict[tuple[str, float], dict[int, Row]]] = {}
     for row in rows:
@@ -35,13 +35,8 @@ def tails(rows: list[Row]) -> list[str]:
     for (tail, method), table in sorted(found.items(), key=lambda item: item[0][0]):
         base = table[("none", 0.0)]
         for (weight, tau), draws in table.items():
-            cells = [
-                f"1:{tail}",
-                method,
-                SAID[weight],
-                f"{tau:g}",
-                percent(r["test"]["accuracy"] for r in draws.values()),
-            ]
+            cells = [f"1:{tail}", method, SAID[weight], f"{tau:g}", str(len(draws))]
+            cells.append(percent(r["test"]["accuracy"] for r in draws.values()))
             gains = [100 * (draws[d]["test"]["accuracy"] - base[d]["test"]["accuracy"]) for d in draws]
             middle, low, high = with_interval(gains) if draws is not base else (0.0, 0.0, 0.0)
             cells.append("" if draws is base else f"{middle:+.1f} ({low:+.1f} to {high:+.1f})")

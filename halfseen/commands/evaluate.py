@@ -19,7 +19,6 @@ from halfseen.model import load_model
 from halfseen.run.beginning import began_with, open_other, open_own
 from halfseen.run.folder import Folder
 from halfseen.training import metrics
-from halfseen.training.judge import logits_of
 
 MATRIX_CLASSES = 20  # with more, the most confused pairs say it better
 PAIRS = 10
@@ -40,7 +39,7 @@ def evaluate(run: Path, data: str | None, root: Path | None, device: str, json: 
             f"{source} has changed since this run; its figures of then are in {run / 'metrics.json'}", file=sys.stderr
         )
     y = renumber(y, images.classes, model.classes, source)
-    scores = metrics.summary(logits_of(model.net, x, model.clean, model.device), y, len(model.classes))
+    scores = metrics.summary(model.logits(x), y, len(model.classes))
     if json:
         about = {"run": str(run), "data": source, "part": name, "classes": list(model.classes)}
         print(json_text.dumps({**about, **scores}, indent=1))
@@ -107,7 +106,7 @@ def headline(scores: dict[str, Any]) -> Table:
     low, high = scores["interval"]
     rows = [
         ("accuracy", f"{scores['accuracy']:.2%}", f"95% interval {low:.2%} to {high:.2%}"),
-        ("balanced", f"{scores['balanced_accuracy']:.2%}", "mean of the classes' recalls"),
+        ("balanced", f"{scores['balanced_accuracy']:.2%}", "mean recall of the classes, each counted once"),
         ("macro-F1", f"{scores['macro_f1']:.4f}", "mean over the classes"),
         ("ECE", f"{scores['ece']:.4f}", "confidence against accuracy, 15 bins; 0 is best"),
         ("Brier", f"{scores['brier']:.4f}", "0 is best, 2 worst"),

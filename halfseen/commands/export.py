@@ -9,7 +9,7 @@ from torch import Tensor
 from halfseen.errors import UserError
 from halfseen.machine.files import write_bytes
 from halfseen.model.model import Model, load_run
-from halfseen.model.onnx import NEEDED, OPSET, Graph, about, as_is, need, session, to_onnx
+from halfseen.model.onnx import NEEDED, OPSET, Graph, about, as_is, need, of_graph, session, to_onnx
 from halfseen.run.beginning import began_with, open_own
 from halfseen.run.folder import Folder
 
@@ -30,7 +30,9 @@ def export(run: Path, out: Path, root: Path | None = None) -> None:
     model = load_run(run, torch.device("cpu"))
     payload = to_onnx(model, about(model, run))
     x, which = sample(model, run, root)
-    off = largest_difference(model, Model(Graph(session(payload)), model.facts, model.about, model.device, as_is), x)
+    off = largest_difference(
+        model, Model(Graph(session(payload)), of_graph(model.facts), model.about, model.device, as_is), x
+    )
     check_out(out)  # again: a large network takes a while
     write_bytes(out, payload)
     print(

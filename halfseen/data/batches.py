@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from halfseen.data.split import shuffled, stable_seed
+from halfseen.data.split import shuffled
 from halfseen.errors import UserError
 
 
@@ -12,15 +12,14 @@ class Stream:
 
     With `whole_laps` (and at least one full batch of ids) a lap is floor(n / batch) full batches and what is left over
     waits for the next lap; otherwise the laps follow one another without a seam and a batch may span two or more.
-    `times` [n], of mean 1, says how often each id comes in a lap on average: it comes as often, rounded up or down.
     """
 
-    def __init__(self, ids: Tensor, batch: int, seed: int, whole_laps: bool, times: Tensor | None = None) -> None:
+    def __init__(self, ids: Tensor, batch: int, seed: int, whole_laps: bool) -> None:
         if batch < 1:
             raise UserError(f"A batch of {batch} images cannot be drawn: give at least 1.")
         if not len(ids):
             raise UserError("There are no images to draw batches from: this part of the split is empty.")
-        self.ids, self.batch, self.seed, self.times = ids, batch, seed, times
+        self.ids, self.batch, self.seed = ids, batch, seed
         self.whole_laps = whole_laps and len(ids) >= batch
         self._laps: dict[int, Tensor] = {}
 
@@ -46,45 +45,33 @@ class Stream:
         if lap not in self._laps:
             while len(self._laps) > 1:  # two are enough: a batch at a seam needs the lap before and the one after
                 del self._laps[min(self._laps)]
-            ids = self.ids if self.times is None else self.ids[picked(self.times, self.seed, lap)]
-            self._laps[lap] = shuffled(ids, "lap", self.seed, lap)
+            self._laps[lap] = shuffled(self.ids, "lap", self.seed, lap)
         return self._laps[lap]
 
 
-def picked(times: Tensor, *seed: int | str) -> Tensor:
-    """[n] positions, each floor or ceil of `times` often, and so each group of equal times (a class) as a whole.
+def equally(ids: Tensor, y: Tensor) -> Tensor:
+    """The ids [n], those of a class repeated until it has as many as the largest; y [n] are their classes.
 
-    Systematic sampling: the times lie end to end on a line, a group beside its like, in random order within it, and every
-    whole number after a random start picks what it falls on.
+    A batch of the result is what weights n/(K n_k) of the losses are on average, without large ones on single rows.
     """
-    n = len(times)
-    order = shuffled(torch.arange(n), "picked", *seed)
-    order = order[times[order].argsort(stable=True)]
-    ends = times[order].double().cumsum(0)
-    start = torch.rand(1, generator=torch.Generator().manual_seed(stable_seed("start", *seed)), dtype=torch.float64)
-    return order[torch.searchsorted(ends, start + torch.arange(n), right=True).clamp_max(n - 1)]
-
-
-def beside(times: Tensor | None, others: Tensor) -> Tensor | None:
-    """Of labelled images, and of others behind them, which come once each."""
-    return None if times is None else torch.cat([times, times.new_ones(len(others))])
+    counts = torch.bincount(y)
+    most = int(counts.max())
+    repeats = most // counts[y]
+    place = torch.zeros_like(y)  # of an id among those of its class
+    for k in range(len(counts)):
+        own = (y == k).nonzero().flatten()
+        place[own] = torch.arange(len(own))
+    repeats = repeats + (place < (most % counts[y])).long()
+    return ids.repeat_interleave(repeats)
 
 
 class MixedStream:
     """Labelled and unlabelled images shuffled together (a mixed_pass): only the sum of the parts is fixed."""
 
-    def __init__(
-        self,
-        labelled: Tensor,
-        unlabelled: Tensor,
-        batch: int,
-        seed: int,
-        whole_laps: bool = True,
-        times: Tensor | None = None,
-    ) -> None:
+    def __init__(self, labelled: Tensor, unlabelled: Tensor, batch: int, seed: int, whole_laps: bool = True) -> None:
         self.ids = torch.cat([labelled, unlabelled])
         self.num_labelled = len(labelled)
-        self._stream = Stream(torch.arange(len(self.ids)), batch, seed, whole_laps, beside(times, unlabelled))
+        self._stream = Stream(torch.arange(len(self.ids)), batch, seed, whole_laps)
 
     @property
     def laps(self) -> int:

@@ -28,6 +28,7 @@ from halfseen.run.labels import Wants
 from halfseen.run.session import Session
 from halfseen.run.tune import Start, head_settings
 from halfseen.settings import Settings
+from halfseen.training.judge import adjusted
 from halfseen.training.trainer import Trainer
 
 ROWS = 500  # predicted at a time
@@ -66,7 +67,7 @@ class Trained:
             for rows in torch.split(x, ROWS):
                 if len(shape) == 3:
                     rows = tensor_of(resize_all(rows.numpy(), (shape[1], shape[2]), shape[0]))
-                parts.append(net(clean(rows.to(place)).to(kind)).double().softmax(1).cpu())
+                parts.append(adjusted(net(clean(rows.to(place)).to(kind)).double(), self.facts.adjust).softmax(1).cpu())
         return torch.cat(parts).numpy()
 
     def build(self, place: torch.device) -> tuple[nn.Module, View]:

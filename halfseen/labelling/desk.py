@@ -16,10 +16,11 @@ import numpy as np
 
 from halfseen.data.tables import can_be_written
 from halfseen.errors import UserError
-from halfseen.labelling.learner import Given, Learnt, early, wanted
+from halfseen.labelling.learner import Given, Learnt, wanted
 from halfseen.labelling.names import keys_of, named
 from halfseen.labelling.table import ALIKE, NONE, NOTHING, RANDOM, SKIPPED, Answer, Table
 from halfseen.probes.rows import Array
+from halfseen.suggest.choose import early
 from halfseen.suggest.pool import Pool
 
 AHEAD = 40  # pictures that are chosen at once

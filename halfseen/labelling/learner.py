@@ -14,14 +14,10 @@ import numpy as np
 
 from halfseen.probes.graph import Ground
 from halfseen.probes.rows import Array, Scale
-from halfseen.suggest.choose import best
+from halfseen.suggest.choose import best, early
 from halfseen.suggest.strategies import Seen, chosen
 
 FOLDS = 10
-FIRST = 10  # labels up to which typical pictures are asked for, whatever the number of classes
-EACH = (
-    4  # and up to so many for each class: on tuning draws of CIFAR-10 nothing was better than typical ones until then
-)
 LEVEL = 0.95
 
 
@@ -85,11 +81,6 @@ def scored(right: int, asked: int, where: str) -> Score:
     low = 0.0 if right == 0 else float(betaincinv(right, asked - right + 1, tail))
     high = 1.0 if right == asked else float(betaincinv(right + 1, asked - right, 1 - tail))
     return Score(right, asked, low, high, where)
-
-
-def early(labelled: int, classes: int) -> bool:
-    """Whether typical pictures teach more than those that a model is unsure of."""
-    return labelled < max(FIRST, EACH * classes)
 
 
 def wanted(x: Array, labelled: Array, p: Array | None, classes: int, num: int, seed: int) -> tuple[Array, bool]:

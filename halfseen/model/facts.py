@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from halfseen.augment import Whitening
 from halfseen.data import ImageSet, Split
 from halfseen.errors import UserError
@@ -23,7 +26,7 @@ class Facts:
     unlabelled: int
     per_image: bool = False  # normalise every image by its own mean and deviation
     zca: bool = False  # make the pixels uncorrelated instead
-    shift: tuple[float, ...] = ()  # added to the logits of a model: training/uneven.py
+    adjust: tuple[float, ...] = ()  # subtracted from the logits: tau log of the labels' shares
     whitening: Whitening | None = field(default=None, compare=False, repr=False)  # kept with weights, not in json
 
     @classmethod
@@ -33,8 +36,9 @@ class Facts:
         split: Split,
         per_image: bool = False,
         whitening: Whitening | None = None,
-        shift: tuple[float, ...] = (),
+        tau: float = 0.0,
     ) -> "Facts":
+        """tau: of the logits' adjustment."""
         return cls(
             images.classes,
             images.shape,
@@ -46,7 +50,7 @@ class Facts:
             len(split.unlabelled),
             per_image,
             whitening is not None,
-            shift,
+            shift(images.y[split.labelled], len(images.classes), tau),
             whitening,
         )
 
@@ -60,12 +64,20 @@ class Facts:
             check(getattr(facts, f.name), f.type, f"facts.{f.name}")
         if len(facts.shape) not in (1, 3) or not len(facts.mean) == len(facts.std) == facts.shape[0]:
             raise UserError(f"facts.shape {facts.shape} does not fit {len(facts.mean)} means and {len(facts.std)} stds")
-        if facts.shift and len(facts.shift) != len(facts.classes):
-            raise UserError(f"facts.shift has {len(facts.shift)} numbers for {len(facts.classes)} classes")
+        if len(facts.adjust) not in (0, len(facts.classes)):
+            raise UserError(f"facts.adjust has {len(facts.adjust)} numbers for {len(facts.classes)} classes")
         return facts
 
     def as_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in STORED}
+
+
+def shift(y: Tensor, classes: int, tau: float) -> tuple[float, ...]:
+    """tau log(n_k / n) of every class; nothing where it would change nothing."""
+    if not tau:
+        return ()
+    shares = torch.bincount(y, minlength=classes).double().clamp_min(0.5) / len(y)  # a fold may have none of a class
+    return tuple((tau * shares.log()).tolist())
 
 
 STORED = tuple(f for f in fields(Facts) if f.name != "whitening")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from halfseen.backbones.onnx import Graph
 from halfseen.errors import UserError
 from halfseen.model.pixels import OnPixels
+from halfseen.training.judge import adjusted
 
 PIXELS, FEATURES = "pixels", "features"  # where the parts meet
 
@@ -33,15 +34,15 @@ class After(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: OnPixels) -> None:
+    def __init__(self, net: OnPixels, adjust: tuple[float, ...] = ()) -> None:
         super().__init__()
-        self.head = net.head
+        self.head, self.adjust = net.head, adjust
         self.register_buffer("mean", net.mean)
         self.register_buffer("std", net.std)
 
     def forward(self, h: Tensor) -> Tensor:
         logits: Tensor = self.head((h.flatten(1) - self.mean) / self.std)
-        return logits.float().softmax(1)
+        return adjusted(logits.float(), self.adjust).softmax(1)
 
 
 def joined(net: OnPixels, before: Any, after: Any, opset: int) -> Any:

@@ -23,12 +23,11 @@ from halfseen.method import View
 from halfseen.model.blueprint import Blueprint
 from halfseen.model.build import views
 from halfseen.model.facts import Facts
-from halfseen.model.pixels import BACKBONE, HEAD, OnPixels, on_pixels
+from halfseen.model.pixels import BACKBONE, HEAD, on_pixels
 from halfseen.model.tuned import Base, Tuned
 from halfseen.overrides import tuples, with_settings
 from halfseen.probes import PROBES
-from halfseen.training.judge import logits_of
-from halfseen.training.uneven import shift
+from halfseen.training.judge import adjusted, logits_of
 
 FORMAT = 1
 WHITENING_PREFIX = "whitening."  # what its tensors are called beside the weights
@@ -68,7 +67,11 @@ class Model:
             )
         if len(x) == 0:
             return torch.empty(0, len(self.classes))
-        return logits_of(self.net, x, self.clean, self.device).softmax(1)
+        return self.logits(x).softmax(1)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """[n, K] of the same: probabilities are their softmax."""
+        return adjusted(logits_of(self.net, x, self.clean, self.device), self.facts.adjust)
 
     def predict(self, images: Any) -> NDArray[np.str_]:
         """The names of the most probable classes [n], one for each image; `predict_proba` says what images may be."""
@@ -177,19 +180,6 @@ def network(
     own_file: str | None = None,
 ) -> nn.Module:
     """What was saved, with its weights, ready to be asked. kept: the files of its backbone; own_file: of its method."""
-    net = unshifted(about, facts, weights, kept, place, own_file)
-    shift(net.head if isinstance(net, OnPixels) else net, facts.shift)
-    return net
-
-
-def unshifted(
-    about: Mapping[str, Any],
-    facts: Facts,
-    weights: Mapping[str, Tensor],
-    kept: Mapping[str, bytes],
-    place: torch.device,
-    own_file: str | None,
-) -> nn.Module:
     if "backbone" not in about:
         net = alone(about, facts, weights, place, own_file)
         net.load_state_dict(weights)

@@ -8,6 +8,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from halfseen.model.facts import Facts
 from halfseen.model.joined import FEATURES, PIXELS, After, Before, example, joined
 from halfseen.model.model import Model, read_facts
 from halfseen.model.pixels import OnPixels
+from halfseen.training.judge import adjusted
 
 FORMAT = 1
 OPSET = 18  # of ONNX 1.13; onnxruntime 1.14 and later know it
@@ -50,6 +52,7 @@ class Whole(nn.Module):
     def __init__(self, net: nn.Module, facts: Facts) -> None:
         super().__init__()
         self.net, self.per_image = net, facts.per_image and len(facts.shape) == 3
+        self.adjust = facts.adjust
         top = 255 if len(facts.shape) == 3 else 1
         like = (1, -1, *[1] * (len(facts.shape) - 1))
         mean, std = (torch.tensor(v, dtype=torch.float64).view(like) for v in (facts.mean, facts.std))
@@ -69,7 +72,7 @@ class Whole(nn.Module):
         else:
             x = x * self.scale + self.offset
         logits: Tensor = self.net(x)
-        return logits.float().softmax(1)
+        return adjusted(logits.float(), self.adjust).softmax(1)
 
 
 def to_onnx(model: Model, metadata: dict[str, str]) -> bytes:
@@ -81,7 +84,9 @@ def to_onnx(model: Model, metadata: dict[str, str]) -> bytes:
     try:
         if isinstance(model.net, OnPixels) and isinstance(model.net.backbone, Below):
             before = written(Before(model.net.backbone), rows, name_of(facts), PIXELS)
-            after = written(After(copy.deepcopy(model.net)), example(model.net), FEATURES, "probabilities")
+            after = written(
+                After(copy.deepcopy(model.net), facts.adjust), example(model.net), FEATURES, "probabilities"
+            )
             proto = joined(model.net, before, after, OPSET)
         else:
             proto = written(Whole(copy.deepcopy(model.net), facts), rows, name_of(facts), "probabilities")
@@ -162,7 +167,7 @@ def about(model: Model, run: Path) -> dict[str, str]:
         **(of_pictures(facts) if len(facts.shape) == 3 else of_vectors(facts)),
         "output": f"probabilities: float32 [n, {len(facts.classes)}], rows sum to 1, in the order of classes",
         "weights_sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
-        "model": json.dumps({"format": FORMAT, **model.about, "facts": facts.as_json()}),
+        "model": json.dumps({"format": FORMAT, **model.about, "facts": of_graph(facts).as_json()}),
     }
     return {PREFIX + key: value for key, value in told.items()}
 
@@ -197,6 +202,11 @@ def of_vectors(facts: Facts) -> dict[str, str]:
 
 
 # ---- the file in use -----------------------------------------------------------------------------------------------------
+
+
+def of_graph(facts: Facts) -> Facts:
+    """What is still to be known beside the graph, which adjusts its logits by itself."""
+    return replace(facts, adjust=())
 
 
 class Graph(nn.Module):

@@ -5,12 +5,10 @@
 
 Numpy arrays; of the views of a labelled image the first is the clean one. y is 0..K-1; `classes` says K where a class may
 have no label. The pool is every image, with the labelled ones or without. Each file has a Config, as a method has.
-A probe to which it matters how much each labelled image counts also takes weight=[L], of mean 1.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,14 +32,6 @@ class Kind:
     head: Callable[[Any, Mapping[str, Tensor]], nn.Module]
     source: Path
     doc: str
-
-    def weighing(self, weight: Array | None) -> dict[str, Array]:
-        """The argument of `fit` that says how much each labelled image counts, where that changes anything."""
-        return {} if weight is None or not self.weighs else {"weight": weight}
-
-    @property
-    def weighs(self) -> bool:
-        return "weight" in signature(self.fit).parameters
 
     @property
     def summary(self) -> str:

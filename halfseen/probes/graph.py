@@ -31,6 +31,7 @@ class Config:
     alpha: float = 0.95  # how much an image believes its neighbours
     gamma: float = 3.0  # power of the cosines; 0: every edge weighs the same
     masses: bool = True  # the classes' masses are set to the labels' shares
+    balanced: bool = False  # ... or to equal ones
 
     def __post_init__(self) -> None:
         if self.k < 1 or not 0 <= self.alpha < 1 or self.gamma < 0:
@@ -93,12 +94,14 @@ class Ground:
     def of(cls, scale: Scale, nodes: Array, cfg: Config = Config()) -> "Ground":
         return cls(scale, nodes, affinity(nodes, cfg.k, cfg.gamma), cfg)
 
-    def fitted(self, place: Array, y: Array, classes: int, weight: Array | None = None) -> Graph:
-        """With labels y of the nodes in these places. Without `masses` p is F, normalised. weight: of each label."""
+    def fitted(self, place: Array, y: Array, classes: int) -> Graph:
+        """With labels y of the nodes in these places. Without `masses` p is F, normalised."""
         Y = np.zeros((len(self.nodes), classes), np.float32)
-        Y[place, y] = 1 if weight is None else weight
+        Y[place, y] = 1
         share = Y.sum(0) / Y.sum()
         F = np.maximum(spread(self.W, Y, self.cfg.alpha), 0)
+        if self.cfg.balanced:
+            share = (share > 0) / np.count_nonzero(share)
         if self.cfg.masses:
             F *= len(F) * share / np.maximum(F.sum(0), TINY)
         reached = F.sum(1, keepdims=True)
@@ -106,18 +109,11 @@ class Ground:
         return Graph(self.scale, self.nodes, p.astype(np.float32), self.cfg.k, self.cfg.gamma)
 
 
-def fit(
-    labelled: Array,
-    y: Array,
-    pool: Array,
-    cfg: Config = Config(),
-    classes: int | None = None,
-    weight: Array | None = None,
-) -> Graph:
+def fit(labelled: Array, y: Array, pool: Array, cfg: Config = Config(), classes: int | None = None) -> Graph:
     """Of views the clean one is a node."""
     rows = rows_of(labelled, y, pool, classes, "unit")
     place, nodes = placed(rows.clean, rows.pool)
-    return Ground.of(rows.scale, nodes, cfg).fitted(place, rows.y, rows.classes, weight)
+    return Ground.of(rows.scale, nodes, cfg).fitted(place, rows.y, rows.classes)
 
 
 def placed(labelled: Array, pool: Array) -> tuple[Array, Array]:

@@ -1,6 +1,6 @@
 """Logistic regression on frozen features.
 
-    min_W,b   1/2 |W|^2 + C sum_i w_i/V_i sum_v H(y_i, softmax(W x_iv + b))         w_i = 1, or the weight of the image
+    min_W,b   1/2 |W|^2 + C sum_i 1/V_i sum_v H(y_i, softmax(W x_iv + b))
 
 over the clean rows (one v), or over all V views of the labelled images. C and which of the two are chosen by stratified
 folds of the labelled images: all views of an image are on one side, and held-out images are asked by their clean rows. With
@@ -38,6 +38,7 @@ class Config:
     C: float | None = None  # inverse strength of the penalty; none: by folds
     views: bool | None = None  # fitted to all views of the labelled images, or to their clean rows; none: by folds
     scale: Kind = "unit"  # features of length 1, or each of deviation 1
+    balanced: bool = False  # every class weighs the same, however few labels it has
     seed: int = 0  # of the folds
 
     def __post_init__(self) -> None:
@@ -72,7 +73,6 @@ def fit(
     pool: Array,
     cfg: Config = Config(),
     classes: int | None = None,
-    weight: Array | None = None,
 ) -> Probe:
     """C and views that are given are not chosen.
 
@@ -82,26 +82,23 @@ def fit(
     import sklearn.linear_model  # noqa: F401  (its BLAS is to be limited too)
 
     with threadpool_limits(limits=1, user_api="blas"):
-        return fitted(labelled, y, pool, cfg, classes, weight)
+        return fitted(labelled, y, pool, cfg, classes)
 
 
-def fitted(
-    labelled: Array, y: Array, pool: Array, cfg: Config, classes: int | None, weight: Array | None = None
-) -> Probe:
-    w = np.ones(len(y)) if weight is None else weight
+def fitted(labelled: Array, y: Array, pool: Array, cfg: Config, classes: int | None) -> Probe:
     rows = rows_of(labelled, y, pool, classes, cfg.scale)
     grid_views = [cfg.views] if cfg.views is not None else [False, True][: rows.labelled.shape[1]]
     grid = [(c, v) for v in grid_views for c in ((cfg.C,) if cfg.C is not None else CS)]
-    best = grid[0] if len(grid) == 1 else chosen(rows, grid, cfg.seed, w)
-    W, b = solved(rows.labelled if best[1] else rows.labelled[:, :1], rows.y, best[0], 1e-6, w)
+    best = grid[0] if len(grid) == 1 else chosen(rows, grid, cfg.seed, cfg.balanced)
+    W, b = solved(rows.labelled if best[1] else rows.labelled[:, :1], rows.y, best[0], 1e-6, cfg.balanced)
     whole = np.zeros((rows.pool.shape[1], rows.classes), np.float32)
     bias = np.full(rows.classes, -np.inf, np.float32)
     whole[:, np.unique(rows.y)], bias[np.unique(rows.y)] = W, b
     return Probe(rows.scale, whole, bias, *best)
 
 
-def chosen(rows: Rows, grid: list[tuple[float, bool]], seed: int, w: Array) -> tuple[float, bool]:
-    """The pair that is right most often, if it surpasses the default's hits by more than chance; hits are weighed by w."""
+def chosen(rows: Rows, grid: list[tuple[float, bool]], seed: int, balanced: bool) -> tuple[float, bool]:
+    """The pair that is right most often, if it surpasses the default's hits by more than chance."""
     L = len(rows.y)
     x = rows.labelled @ span(rows.labelled.reshape(-1, rows.labelled.shape[2]), WIDE)
     right, asked = np.zeros((len(grid), L)), np.zeros(L)
@@ -109,13 +106,13 @@ def chosen(rows: Rows, grid: list[tuple[float, bool]], seed: int, w: Array) -> t
         asked[held] += 1
         classes = np.unique(rows.y[train])
         for i, (C, views) in enumerate(grid):
-            W, b = solved(x[train] if views else x[train, :1], rows.y[train], C, 1e-3, w[train])
+            W, b = solved(x[train] if views else x[train, :1], rows.y[train], C, 1e-3, balanced)
             right[i, held] += classes[(x[held, 0] @ W + b).argmax(1)] == rows.y[held]
     default = min(grid, key=lambda pair: (pair[1] != DEFAULT[1], abs(np.log(pair[0] / DEFAULT[0]))))
     some = asked > 0
     if not some.any():
         return default
-    hits = right[:, some] / asked[some] * w[some]
+    hits = right[:, some] / asked[some]
     best = int(hits.mean(1).argmax())
     gain = hits[best] - hits[grid.index(default)]
     return grid[best] if gain.mean() > ERRORS * gain.std() / np.sqrt(len(gain)) else default
@@ -133,12 +130,14 @@ def span(rows: Array, most: int) -> Array:
     return found
 
 
-def solved(x: Array, y: Array, C: float, tolerance: float, w: Array) -> tuple[Array, Array]:
-    """W [d, k] and b [k] of the k classes in y, from rows [L, V, d] of images with weights w."""
+def solved(x: Array, y: Array, C: float, tolerance: float, balanced: bool = False) -> tuple[Array, Array]:
+    """W [d, k] and b [k] of the k classes in y, from rows [L, V, d]; balanced: a row of class k weighs L/(K n_k)."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     L, V, d = x.shape
+    counts = np.bincount(y)
+    weight = L / (np.count_nonzero(counts) * counts[y]) if balanced else np.ones(L)
     flat = x.reshape(L * V, d).astype(np.float64)
     basis = span(flat, d) if d > L * V else None
     model: Any = LogisticRegression(C=C, tol=tolerance, max_iter=1000)
@@ -147,7 +146,7 @@ def solved(x: Array, y: Array, C: float, tolerance: float, w: Array) -> tuple[Ar
         warnings.filterwarnings(
             "ignore", "The number of unique classes", UserWarning
         )  # few labels a class are the point
-        model.fit(flat if basis is None else flat @ basis, np.repeat(y, V), np.repeat(w / V, V))
+        model.fit(flat if basis is None else flat @ basis, np.repeat(y, V), np.repeat(weight, V) / V)
     W, b = model.coef_.T, model.intercept_
     if W.shape[1] == 1:  # two classes: one score, of the second
         W, b = np.hstack([-W / 2, W / 2]), np.hstack([-b / 2, b / 2])

@@ -27,7 +27,7 @@ class Score:
     n: int
     accuracy: str
     interval: str
-    balanced: str  # accuracy: the mean of the classes' recalls
+    balanced: str
     macro_f1: str
     ece: str
     brier: str
@@ -156,7 +156,7 @@ def score_rows(record: Record) -> list[Score]:
                     s["n"],
                     percent(s["accuracy"]),
                     interval(s["interval"]),
-                    percent(s.get("balanced_accuracy")),  # runs of earlier versions do not say it
+                    percent(s["balanced_accuracy"]) if "balanced_accuracy" in s else "",  # earlier runs do not say
                     number(s["macro_f1"]),
                     number(s["ece"]),
                     number(s["brier"]),

@@ -3,6 +3,7 @@
 import math
 import shlex
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from halfseen.overrides import check
 from halfseen.run.folder import WHITENING_FILE, Folder
 from halfseen.settings import Settings
 
+NAMED = 12  # classes whose labels are counted one by one
+SCARCE = 5  # labels of a class
+TAIL = 10  # labels of one class to one of another
 SHOWN = 3  # of the files left out, when a run begins
 NEEDED = {"data": str, "settings": dict, "steps": int, "passes_per_step": float, "fingerprint": str}
 
@@ -94,6 +98,29 @@ def left_out(images: ImageSet, folder: Folder) -> str:
     more = f"; all of them are in {folder.path / 'config.json'}" if len(images.skipped) > SHOWN else ""
     files = "file was" if len(images.skipped) == 1 else "files were"
     return f"{len(images.skipped)} {files} left out: {first}{more}"
+
+
+def labels_told(y: Tensor, classes: Sequence[str]) -> list[str]:
+    """How many labels each class has, and what to think of it. y: of the labelled images."""
+    counts = torch.bincount(y, minlength=len(classes)).tolist()
+    order = sorted(range(len(classes)), key=lambda k: counts[k])
+    few, many = order[0], order[-1]
+    if counts[few] == counts[many]:
+        said = [f"{counts[few]} label{'s' * (counts[few] != 1)} of each class"]
+    elif len(classes) <= NAMED:
+        said = ["labels: " + ", ".join(f"{name} {n}" for name, n in zip(classes, counts, strict=True))]
+    else:
+        said = [f"labels: from {counts[few]} ({classes[few]}) to {counts[many]} ({classes[many]}) of a class"]
+    scarce = [classes[k] for k in order if counts[k] < SCARCE]
+    if scarce:
+        which = "every class" if len(scarce) == len(classes) else ", ".join(scarce[:3]) + ", ..." * (len(scarce) > 3)
+        said.append(f"fewer than {SCARCE} labels of {which}: the result hangs on which pictures they are")
+    if counts[many] >= TAIL * max(counts[few], 1):
+        said.append(
+            f"{classes[many]} has {counts[many]} labels and {classes[few]} {counts[few]}: --class-weight balanced shows "
+            "every class equally often, --logit-adjust 1 predicts as if all were equally frequent"
+        )
+    return said
 
 
 def need_data(folder: Folder, data: Any) -> None:

@@ -6,9 +6,9 @@ pixels of pictures made small.
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,6 +17,7 @@ from halfseen.data import ImageSet, Split
 from halfseen.data.bank import Bank
 from halfseen.probes import PROBES
 from halfseen.probes.rows import Array
+from halfseen.training.judge import adjusted
 
 LABELLED = 2_000  # more labels, or a larger pool, would not be a matter of seconds
 POOL = 20_000
@@ -30,13 +31,14 @@ def beside(
     parts: Mapping[str, tuple[Tensor, Tensor]],
     said: Mapping[str, Tensor],
     but: str = "",
-    weight: Array | None = None,
-    shift: tuple[float, ...] = (),
+    balanced: bool = False,
+    adjust: tuple[float, ...] = (),
 ) -> dict[str, Any]:
     """By probe: its accuracy on the parts and on the unlabelled images whose labels are known.
 
-    said: the run's own classes of the parts; but: the probe that the run itself is. `against`: on how many images of a part
-    the run was right and the probe wrong, and the reverse. weight, shift: of uneven labels, as the run has them.
+    said: the run's own classes of the parts; but: the probe that the run itself is; balanced, adjust: of uneven labels, as
+    the run has them, so that like is compared with like. `against`: on how many images of a part the run was right and the
+    probe wrong, and the reverse.
     """
     bank = rows.bank
     if len(split.labelled) > LABELLED:
@@ -61,18 +63,23 @@ def beside(
     found: dict[str, Any] = {}
     for name in names:
         began = time.monotonic()
-        kind = PROBES[name]
-        fitted = kind.fit(labelled, y, features, classes=rows.num_classes, **kind.weighing(weight))
+        fitted = PROBES[name].fit(labelled, y, features, config_of(name, balanced), classes=rows.num_classes)
         found[name] = {"against": {}}
         for part, (x, truth) in asked.items():
-            p = fitted.predict_proba(look(x)) * np.exp(shift or 0.0)
-            right = torch.from_numpy(p.argmax(1)) == truth
+            p = torch.from_numpy(fitted.predict_proba(look(x)))
+            right = adjusted(p.log(), adjust).argmax(1) == truth
             found[name][part] = float(right.double().mean())
             if part in said:
                 ours = said[part] == truth
                 found[name]["against"][part] = [int((ours & ~right).sum()), int((right & ~ours).sum())]
         found[name]["seconds"] = round(time.monotonic() - began, 2)
     return found
+
+
+def config_of(name: str, balanced: bool) -> Any:
+    """Of a probe, with every class counted once where that is asked for and would change something."""
+    cfg = PROBES[name].config()
+    return replace(cfg, balanced=True) if balanced and hasattr(cfg, "balanced") else cfg
 
 
 def clean_rows(bank: Bank) -> Callable[[Tensor], Array]:

@@ -29,16 +29,17 @@ from halfseen.data.bank import Bank
 from halfseen.errors import UserError
 from halfseen.machine import distributed
 from halfseen.machine.progress import Display, Meter
+from halfseen.model.facts import shift
 from halfseen.overrides import pairs
 from halfseen.probes import PROBES
 from halfseen.probes.rows import Array, folds
 from halfseen.run.beginning import open_images
-from halfseen.run.beside import POOL
+from halfseen.run.beside import POOL, config_of
 from halfseen.run.labels import Wants, draw_split
 from halfseen.run.session import Session
 from halfseen.run.start import settled, started, usual
 from halfseen.settings import Settings
-from halfseen.training.uneven import shift_of, times
+from halfseen.training.judge import adjusted
 
 PROBE = "probe"
 DEFAULT = "fixmatch"
@@ -156,18 +157,16 @@ def held_out(y: Array, parts: list[tuple[Array, Array]], say: Say, meter: Meter 
 
 
 def probe_of(name: str, rows: ImageSet, split: Split, y: Array, s: Settings) -> Say:
-    bank, kind = rows.bank, PROBES[name]
+    bank = rows.bank
     assert isinstance(bank, Bank)
     seen = bank.every_view(rows.x[split.labelled, 0]).numpy()
     pool = bank.clean(rows.x[torch.unique(torch.cat([split.labelled, split.unlabelled]))[:POOL], 0]).numpy()
 
     def say(shown: Array, held: Array) -> Array:
-        known = torch.from_numpy(y[shown])
-        often = times(known, s.class_weight)
-        more = kind.weighing(None if often is None else often.numpy())
-        p = kind.fit(seen[shown], y[shown], pool, classes=rows.num_classes, **more).predict_proba(seen[held, 0])
-        found: Array = p * np.exp(shift_of(known, rows.num_classes, s.logit_adjust) or 0.0)
-        return found
+        cfg = config_of(name, s.class_weight == "balanced")
+        p = PROBES[name].fit(seen[shown], y[shown], pool, cfg, classes=rows.num_classes).predict_proba(seen[held, 0])
+        by = shift(torch.from_numpy(y[shown]), rows.num_classes, s.logit_adjust)
+        return adjusted(torch.from_numpy(p).log(), by).numpy() if by else p
 
     return say
 

@@ -6,7 +6,7 @@ views than the clean one of the labelled images only, so the backbone does too.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,14 @@ from halfseen.model.facts import Facts
 from halfseen.model.pixels import facts_of_pixels, on_pixels
 from halfseen.overrides import below, flat, pairs, with_settings
 from halfseen.probes import PROBES, Fitted
-from halfseen.run.beginning import describe, left_out, need_same, open_images
+from halfseen.run.beginning import describe, labels_told, left_out, need_same, open_images
 from halfseen.run.folder import Folder, fresh_place
-from halfseen.run.labels import SplitRule, draw_split, labels_of
+from halfseen.run.labels import SplitRule, draw_split
 from halfseen.run.outcome import conclude_fit, ending
 from halfseen.run.session import NEW, Result
 from halfseen.run.start import settled, started
 from halfseen.settings import Settings
-from halfseen.training.judge import Judge, scored_parts
-from halfseen.training.uneven import shift, shift_of, times
+from halfseen.training.judge import Judge, adjusted, scored_parts
 
 NET = "a probe"  # in place of a network's name
 
@@ -80,16 +79,7 @@ class Fit:
                 f"the probe {settings.method} is for features, and {self.images.name} holds pictures: take --backbone lite0 "
                 "(or another one), or the method supervised"
             )
-        y = self.images.y[self.split.labelled]
-        if settings.class_weight != "none" and not self.kind.weighs:
-            raise UserError(
-                f"{settings.method} gives every class one mean, however many labels it has, so --class-weight changes "
-                "nothing: leave it out, or take the probe"
-            )
-        often = times(y, settings.class_weight)
-        self.weight = None if often is None else often.numpy()
-        by = shift_of(y, self.images.num_classes, settings.logit_adjust)
-        self.facts = Facts.of(self.rows, self.split, shift=by)
+        self.facts = Facts.of(self.rows, self.split, tau=settings.logit_adjust)
         self.from_python = not isinstance(data, str | Path)
         self.data_name = self.images.name if self.from_python else str(data)
         self.seconds = 0.0
@@ -99,7 +89,14 @@ class Fit:
         for key in chosen:
             if not key.startswith("method."):
                 raise UserError(f"--set {key}: a probe has no network; its own settings start with method.")
-        return with_settings(self.kind.config(), below(chosen, "method"), "method")
+        found = with_settings(self.kind.config(), below(chosen, "method"), "method")
+        if self.settings.class_weight == "none":
+            return found
+        if not hasattr(found, "balanced"):
+            raise UserError(
+                f"the probe {self.settings.method} counts every class once already: leave --class-weight out"
+            )
+        return replace(found, balanced=True)
 
     # ---- features -------------------------------------------------------------------------------------------------------
 
@@ -124,20 +121,12 @@ class Fit:
         pool = torch.unique(torch.cat([self.split.labelled, self.split.unlabelled]))
         y = self.images.y[self.split.labelled].numpy()
         labelled, unlabelled = self.every_view(self.split.labelled).numpy(), self.clean(pool).numpy()
-        more = self.kind.weighing(self.weight)
-        fitted = self.kind.fit(labelled, y, unlabelled, self.config, classes=self.images.num_classes, **more)
+        fitted = self.kind.fit(labelled, y, unlabelled, self.config, classes=self.images.num_classes)
         self.seconds = time.monotonic() - began
         return fitted
 
     def head(self, fitted: Fitted) -> nn.Module:
-        return shift(self.kind.head(self.config, fitted.tensors()).to(self.device), self.facts.shift)
-
-    def shares(self, fitted: Fitted, ids: Tensor) -> Tensor:
-        """[n, K] what it says of training images."""
-        p = torch.from_numpy(fitted.predict_proba(self.clean(ids).numpy()))
-        if not self.facts.shift:
-            return p
-        return (p.log() + torch.tensor(self.facts.shift)).softmax(1)
+        return self.kind.head(self.config, fitted.tensors()).to(self.device)
 
     def finish(self, head: nn.Module) -> tuple[nn.Module, Facts]:
         """What leaves the run: of pixels, where it had a backbone."""
@@ -176,9 +165,9 @@ class Fit:
         seen = f"{len(self.split.labelled)} labelled, {others} unlabelled"
         on = "" if self.backbone is None else f" on {self.backbone.name} at {self.images.shape[1]} px"
         self.display.say(f"{self.data_name}: {seen} images of {self.images.num_classes} classes")
-        for line in labels_of(self.images.y[self.split.labelled], self.images.classes, self.settings):
-            self.display.say(line)
         self.display.say(f"{self.settings.method}{on}, in {folder.path}")
+        for line in labels_told(self.images.y[self.split.labelled], self.images.classes):
+            self.display.say(line)
         if self.images.skipped:
             self.display.say(left_out(self.images, folder))
         try:
@@ -188,12 +177,14 @@ class Fit:
             raise
         fitted = self.fit()
         clean = views(self.facts, self.device, Draws.seeded(0, self.device), bank=self.rows.bank)("none")
-        judge = Judge(scored_parts(self.rows, self.split), clean, self.device)
+        judge = Judge(scored_parts(self.rows, self.split), clean, self.device, adjust=self.facts.adjust)
         hidden = self.split.unlabelled
-        shares = self.shares(fitted, hidden) if len(hidden) else None
+        shares = torch.from_numpy(fitted.predict_proba(self.clean(hidden).numpy())) if len(hidden) else None
+        if shares is not None:
+            shares = adjusted(shares.log(), self.facts.adjust).softmax(1)
         metrics = conclude_fit(
             self.head(fitted), shares, judge, folder, self.about(), self.facts, self.rows, self.split, self.finish,
-            self.seconds, self.weight,
+            self.seconds,
         )  # fmt: skip
         for line in ending(metrics):
             self.display.say(line)

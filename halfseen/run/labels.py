@@ -1,10 +1,7 @@
-"""Which labels a run sees, as its settings say it; and what is said of them before it begins."""
+"""Which labels a run sees, as its settings say it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
-
-import torch
-from torch import Tensor
 
 from halfseen.data import ImageSet, Split, choose_split
 from halfseen.settings import Settings
@@ -40,42 +37,3 @@ def draw_split(images: ImageSet, method: Wants, s: Settings) -> Split:
         include_labelled_in_unlabelled=method.labelled_in_unlabelled and not images.two_domains,
         need_unlabelled=method.needs_unlabelled,
     )
-
-
-FEW = 5  # labels below which a class is warned of
-TIMES = 10  # as many as another class
-NAMED = 12  # classes that are all told by name
-EXAMPLES = 5
-
-
-def labels_of(y: Tensor, classes: Sequence[str], s: Settings) -> list[str]:
-    """Lines for the start of a run: how many labels each class has, and what to do where they are few or uneven."""
-    n = torch.bincount(y, minlength=len(classes)).tolist()
-    rare = sorted(range(len(n)), key=lambda k: n[k])
-    least, most = rare[0], max(rare, key=lambda k: n[k])
-    if n[least] == n[most]:
-        said = [f"labels: {n[least]} of each class"]
-    elif len(n) <= NAMED:
-        said = ["labels: " + counted(range(len(n)), n, classes)]
-    else:
-        said = [f"labels: {n[least]} to {n[most]} a class, fewest of {counted(rare[:EXAMPLES], n, classes)}"]
-    few = [k for k in rare if n[k] < FEW]
-    if few:
-        more = f" and {len(few) - EXAMPLES} more" if len(few) > EXAMPLES else ""
-        which = "every class" if len(few) == len(n) else counted(few[:EXAMPLES], n, classes) + more
-        said.append(
-            f"fewer than {FEW} labels: {which}; one picture that is not typical leads such a class astray, so label a few "
-            "more (halfseen suggest names them)"
-        )
-    if n[most] >= TIMES * n[least]:
-        warning = f"{classes[most]} has {n[most] / n[least]:.0f} times the labels of {classes[least]}"
-        if s.class_weight == "none" and s.logit_adjust == 0:
-            warning += (
-                ", and rare classes are then hardly ever predicted: --class-weight balanced or --logit-adjust 1 helps"
-            )
-        said.append(warning)
-    return said
-
-
-def counted(which: Sequence[int], n: Sequence[int], classes: Sequence[str]) -> str:
-    return ", ".join(f"{classes[k]} {n[k]}" for k in which)

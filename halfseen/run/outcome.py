@@ -18,6 +18,8 @@ from halfseen.training import checkpoint, metrics
 from halfseen.training.judge import Judge
 from halfseen.training.trainer import Trainer
 
+UNEVEN = 1.5  # images of the most frequent class over those of the rarest from which both accuracies are said
+
 
 def conclude(
     trainer: Trainer,
@@ -59,9 +61,8 @@ def conclude(
     }
     if distributed.rank() == 0:
         said = {part: values.argmax(1) for part, values in logits.items()}
-        often = trainer.data.times
-        weight = None if often is None else often.numpy()
-        result["probes"] = beside(images, split, judge.parts, said, weight=weight, shift=facts.shift)
+        balanced = trainer.data.shown is not trainer.data.labelled
+        result["probes"] = beside(images, split, judge.parts, said, balanced=balanced, adjust=facts.adjust)
         finished(folder, result, outputs, images)
     distributed.wait()
     return result
@@ -78,7 +79,6 @@ def conclude_fit(
     split: Split,
     finish: Callable[[nn.Module], tuple[nn.Module, Facts]],
     seconds: float,
-    weight: np.ndarray[Any, Any] | None,
 ) -> dict[str, Any]:
     """The same of a head that needed no training loop. hidden: its probabilities of the unlabelled images."""
     name = about["predictor"]
@@ -97,7 +97,8 @@ def conclude_fit(
     }
     if name != ALONE:
         said = {part: values.argmax(1) for part, values in logits.items()}
-        result["probes"] = beside(images, split, judge.parts, said, but=name, weight=weight, shift=facts.shift)
+        balanced = bool(about["method_settings"].get("balanced"))
+        result["probes"] = beside(images, split, judge.parts, said, but=name, balanced=balanced, adjust=facts.adjust)
     finished(folder, result, outputs, images)
     return result
 
@@ -129,9 +130,7 @@ def learned_from(images: ImageSet) -> str:
 
 def told(about: dict[str, Any], facts: Facts, split: Split, images: ImageSet, seconds: float) -> dict[str, Any]:
     """What every result says of its run."""
-    hidden = int(
-        (~torch.isin(split.unlabelled, split.labelled)).sum()
-    )  # some methods use the labelled images there too
+    hidden = int((~torch.isin(split.unlabelled, split.labelled)).sum())  # without labelled ones that are used there too
     return {
         "images": {"labelled": facts.labelled, "unlabelled": hidden, "validation": len(split.val)},
         "method": about["method"],
@@ -181,18 +180,14 @@ def headline_of(metrics: dict[str, Any]) -> str:
         if part in head:
             low, high = head[part]["interval"]
             name = {"test": "test", "val": "validation"}[part]
-            lines.append(f"{name} accuracy {head[part]['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%})")
-            if uneven(head[part]):
-                lines[-1] += f", balanced {head[part]['balanced_accuracy']:.2%}"
+            said = f"{name} accuracy {head[part]['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%})"
+            counts = [sum(row) for row in head[part]["confusion"] if sum(row)]
+            if max(counts) >= UNEVEN * min(counts):
+                said += f", {head[part]['balanced_accuracy']:.2%} on average of the classes"
+            lines.append(said)
     if not lines:
         return "Nothing could be scored: there was no test or validation image."
     return f"{head['which']}, {head['predictor']}: " + ", ".join(lines)
-
-
-def uneven(scores: Mapping[str, Any]) -> bool:
-    """Were the scored images not as many of each class? Else plain and balanced accuracy are the same."""
-    counts = {sum(row) for row in scores["confusion"]} - {0}
-    return len(counts) > 1 and "balanced_accuracy" in scores  # runs of earlier versions do not say it
 
 
 def ending(metrics: dict[str, Any]) -> list[str]:

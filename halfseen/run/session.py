@@ -27,11 +27,11 @@ from halfseen.model.pixels import facts_of_pixels, on_pixels
 from halfseen.model.tuned import CLIP, Base, on_its_head
 from halfseen.nets.linear import warmth
 from halfseen.run.alarms import Alarms
-from halfseen.run.beginning import describe, how_to_go_on, left_out, need_same, open_images, whitening_of
+from halfseen.run.beginning import describe, how_to_go_on, labels_told, left_out, need_same, open_images, whitening_of
 from halfseen.run.budget import SCRATCH_STEPS, length_of, passes_per_step
 from halfseen.run.easier import TooSlowError, need_enough
 from halfseen.run.folder import Folder, fresh_place
-from halfseen.run.labels import SplitRule, draw_split, labels_of
+from halfseen.run.labels import SplitRule, draw_split
 from halfseen.run.outcome import conclude, ending
 from halfseen.run.recorder import Everyone, Recorder, need_tensorboard
 from halfseen.run.resume import load_last
@@ -41,7 +41,6 @@ from halfseen.settings import Settings
 from halfseen.training.judge import Judge, scored_parts
 from halfseen.training.loader import Loader
 from halfseen.training.trainer import Pace, Trainer, Watcher
-from halfseen.training.uneven import shift_of
 
 NEW = Path("runs")  # as `out`: a new folder under it, named after the data, the method and the hour
 
@@ -101,9 +100,13 @@ class Session:
         self.blueprint = blueprint.fitted(self.rows.shape, self.rows.bank is not None, start is not None)
         self.began = began
         self.split = self.same_split(began) if began else split(self.images, self.method, settings)
-        shift = shift_of(self.images.y[self.split.labelled], self.images.num_classes, settings.logit_adjust)
-        whitening = self.whitening() if settings.zca else None
-        self.facts = Facts.of(self.rows, self.split, settings.per_image, whitening, shift)
+        self.facts = Facts.of(
+            self.rows,
+            self.split,
+            settings.per_image,
+            self.whitening() if settings.zca else None,
+            settings.logit_adjust,
+        )
         if start is not None:
             self.facts = facts_of_pixels(self.facts, self.images)
         if self.backbone is not None:
@@ -160,15 +163,14 @@ class Session:
             method.load_state_dict(on_its_head(method.state_dict(), self.start.state, method))
         torch.manual_seed(s.seed * 4099)  # dropout; the same in every process, which keeps the masks of its rows
         clean = views(self.facts, self.device, draws, bank=self.rows.bank)("none")
-        loader = Loader(self.rows, self.split, self.device, rank, world, s.class_weight)
-        parts = scored_parts(self.rows, self.split)
+        loader = Loader(self.rows, self.split, self.device, rank, world, s.class_weight == "balanced")
         return Trainer(
             method,
             self.plan(steps),
             loader,
             self.rows.y,
             draws,
-            Judge(parts, clean, self.device, s.test_curve, loader, self.facts.shift),
+            Judge(scored_parts(self.rows, self.split), clean, self.device, s.test_curve, loader, self.facts.adjust),
             seed=s.seed,
             pace=Pace(s.log_every, s.eval_every, s.save_every),
             watcher=Recorder(self.display, folder, s.tensorboard),
@@ -321,9 +323,9 @@ class Session:
         seen = f"{len(split.labelled)} labelled, {hidden} unlabelled, {len(split.val)} validation"
         start = f" from step {trainer.total}" if trainer.total else ""
         self.display.say(f"{self.data_name}: {seen} images of {images.num_classes} classes; {images.note}".rstrip("; "))
-        for line in labels_of(images.y[split.labelled], images.classes, self.settings):
-            self.display.say(line)
         self.display.say(f"{what}, {trainer.total_steps} steps{start}, in {self.folder.path}")
+        for line in labels_told(images.y[split.labelled], images.classes):
+            self.display.say(line)
         if self.method.needs_unlabelled and len(split.labelled) + len(split.val) == len(images.y):
             self.display.say(
                 "every image shows its label, so there is nothing to learn beside the labels: hide some with "

@@ -20,6 +20,7 @@ from halfseen.nets.net import Net
 from halfseen.parts.ema import Ema
 from halfseen.probes.rows import Array
 from halfseen.training import checkpoint
+from halfseen.training.judge import adjusted
 
 ROWS = 500
 
@@ -46,7 +47,7 @@ def said_by(run: Path, model: Model, images: ImageSet, h: Tensor | None, quiet: 
         with Meter("the run's model looks at pictures", len(images.x), quiet) as meter:
             for x in inputs(model, images, h):
                 for each, said in zip(nets, found, strict=True):
-                    said.append(each.eval()(x).float().softmax(1).cpu())
+                    said.append(adjusted(each.eval()(x).float(), model.facts.adjust).softmax(1).cpu())
                 meter.advance(len(x))
     finally:
         if hook is not None:

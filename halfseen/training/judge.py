@@ -1,7 +1,7 @@
 """Predictors scored on images that training did not see: quickly while it goes on, in full at the end."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from halfseen.machine import distributed
 from halfseen.method import Data, Method, View
 from halfseen.parts.norms import measured
 from halfseen.training import metrics
-from halfseen.training.uneven import shifted
 
 ROWS = 500
 
@@ -34,6 +33,11 @@ def logits_of(
     return distributed.gather_rows(torch.cat(outs))[:n].cpu()
 
 
+def adjusted(logits: Tensor, adjust: tuple[float, ...]) -> Tensor:
+    """[n, K] log p(y|x) less tau log of the labels' share of y (Menon et al. 2021), up to a constant: what is predicted."""
+    return logits - logits.new_tensor(adjust) if adjust else logits
+
+
 def corrections(headline: Tensor, other: Tensor) -> dict[str, int]:
     """How many images a predictor gets right that the headline gets wrong, and the reverse; nothing for the headline."""
     if headline is other:
@@ -52,14 +56,14 @@ class Judge:
         device: torch.device,
         test_curve: bool = False,
         data: Data | None = None,
-        shift: tuple[float, ...] = (),
+        adjust: tuple[float, ...] = (),
     ) -> None:
         """data: the training set, for batch-norm statistics of the predictors' own; none: they stay as they are.
 
-        shift: what is added to logits wherever a predictor is scored: training/uneven.py.
+        adjust: what is subtracted from the logits.
         """
         self.parts = {name: part for name, part in parts.items() if len(part[0])}
-        self.clean, self.device, self.data, self.shift = clean, device, data, shift
+        self.clean, self.device, self.data, self.adjust = clean, device, data, adjust
         self.watches = [n for n in self.parts if n != "test" or test_curve]  # while training goes on
 
     def during(self, method: Method[Any]) -> dict[str, Any]:
@@ -91,17 +95,14 @@ class Judge:
                 found[predictor][name] = score(logits, y) | corrections(headline.setdefault(name, right), right)
         return found
 
-    @contextlib.contextmanager
-    def as_scored(self, method: Method[Any], net: nn.Module) -> Iterator[None]:
+    def as_scored(self, method: Method[Any], net: nn.Module) -> contextlib.AbstractContextManager[None]:
         """Within it a predictor is what is scored, saved and exported: with the statistics that `method.norm` names."""
-        with contextlib.ExitStack() as stack:
-            if self.data is not None and method.norm == "measured":
-                stack.enter_context(measured(self.data, self.clean, net, rows=method.norm_rows))
-            stack.enter_context(shifted(net, self.shift))
-            yield
+        if self.data is None or method.norm != "measured":
+            return contextlib.nullcontext()
+        return measured(self.data, self.clean, net, rows=method.norm_rows)
 
     def logits(self, net: nn.Module, x: Tensor, chosen: Tensor | None = None) -> Tensor:
-        return logits_of(net, x, self.clean, self.device, chosen=chosen)
+        return adjusted(logits_of(net, x, self.clean, self.device, chosen=chosen), self.adjust)
 
 
 def scored_parts(images: ImageSet, split: Split) -> dict[str, tuple[Tensor, Tensor]]:

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from halfseen.data import ImageSet, MixedStream, Split, Stream
-from halfseen.data.batches import beside
+from halfseen.data.batches import equally
 from halfseen.method import Batch, Epoch, Plan
-from halfseen.training.uneven import ClassWeight, times
 
 SWEEP_ROWS = 512
 
@@ -24,19 +23,14 @@ class Loader:
     """The training set of a run. It holds no label that the learner may not see: `y` is -1 wherever it is hidden."""
 
     def __init__(
-        self,
-        images: ImageSet,
-        split: Split,
-        device: torch.device,
-        rank: int,
-        world: int,
-        class_weight: ClassWeight = "none",
+        self, images: ImageSet, split: Split, device: torch.device, rank: int, world: int, balanced: bool = False
     ) -> None:
+        """balanced: labelled images of every class come equally often."""
         self.device, self.rank, self.world = device, rank, world
         self.labelled, self.unlabelled = split.labelled, split.unlabelled
         self.y = torch.full_like(images.y, -1)
         self.y[split.labelled] = images.y[split.labelled]
-        self.times = times(images.y[split.labelled], class_weight)
+        self.shown = equally(split.labelled, images.y[split.labelled]) if balanced else split.labelled
         self.x = images.x
         self.pin = False
         if device.type == "cuda":
@@ -59,12 +53,11 @@ class Loader:
         rows_l, rows_u = plan.batch
         others = self.unlabelled if selected is None else selected
         if epoch == "mixed_pass":
-            return OneStream(MixedStream(self.labelled, others, rows_l + rows_u, seed, times=self.times))
-        if epoch == "selected_pass":
-            ids, often = torch.cat([self.labelled, others]), beside(self.times, others)
-            return Undivided(Stream(ids, rows_l + rows_u, seed, whole_laps=True, times=often))
+            return OneStream(MixedStream(self.shown, others, rows_l + rows_u, seed))
+        if epoch == "selected_pass":  # of images with a state each: every one once
+            return Undivided(Stream(torch.cat([self.labelled, others]), rows_l + rows_u, seed, whole_laps=True))
         return TwoStreams(
-            Stream(self.labelled, rows_l, seed, whole_laps=epoch == "labeled_pass", times=self.times),
+            Stream(self.shown, rows_l, seed, whole_laps=epoch == "labeled_pass"),
             Stream(others, rows_u, seed + 1, whole_laps=epoch == "unlabeled_pass") if len(others) else None,
         )
 

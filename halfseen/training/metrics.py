@@ -33,16 +33,16 @@ def per_class(P: Tensor, y: Tensor) -> Tensor:
     return C.diagonal() / C.sum(1)
 
 
-def balanced_accuracy(P: Tensor, y: Tensor) -> float:
-    """Mean of the recalls of the classes that occur: a class counts as much as another, however many images it has."""
-    return float(per_class(P, y).nanmean())
-
-
 def macro_f1(P: Tensor, y: Tensor) -> float:
     """Mean over the classes of 2 TP / (2 TP + FP + FN); a class that neither occurs nor is predicted is left out."""
     C = confusion(P, y).double()
     found = C.sum(0) + C.sum(1)
     return float((2 * C.diagonal() / found)[found > 0].mean())
+
+
+def balanced_accuracy(P: Tensor, y: Tensor) -> float:
+    """The mean recall of the classes that have images: each counts once, however many images it has."""
+    return float(per_class(P, y).nanmean())
 
 
 @dataclass(frozen=True)

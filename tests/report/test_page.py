@@ -113,9 +113,8 @@ def test_numbers_are_those_of_metrics_json(run):
         for part, called in (("test", "test"), ("val", "validation")):
             s = parts[part]
             accuracy, low, high = (f"{100 * v:.2f}%" for v in (s["accuracy"], *s["interval"]))
-            rest = f"{100 * s['balanced_accuracy']:.2f}% " + " ".join(
-                f"{s[k]:.4f}" for k in ("macro_f1", "ece", "brier", "nll")
-            )
+            high += f" {100 * s['balanced_accuracy']:.2f}%"
+            rest = " ".join(f"{s[k]:.4f}" for k in ("macro_f1", "ece", "brier", "nll"))
             assert f"{which} {name} {s['n']} {called} {accuracy} {low} to {high} {rest}" in text
     assert f"right about {100 * m['unlabelled']['accuracy']:.2f}% of the" in text
 

@@ -15,8 +15,8 @@ def row(weight: str, tau: float, draw: int, accuracy: float) -> script.Row:
 def test_gains_are_paired_by_draw() -> None:
     rows = [row("none", 0.0, 0, 0.4), row("none", 0.0, 1, 0.6), row("none", 1.0, 1, 0.9), row("none", 1.0, 0, 0.5)]
     plain, moved = script.tails(rows)[2:]
-    assert plain == "| 1:10 | probe | as it is | 0 | 50.0 |  | 25.0 | 50.0 | 30.0 |"
-    assert moved.startswith("| 1:10 | probe | as it is | 1 | 70.0 | +20.0 (")  # +10 and +30
+    assert plain == "| 1:10 | probe | as it is | 0 | 2 | 50.0 |  | 25.0 | 50.0 | 30.0 |"
+    assert moved.startswith("| 1:10 | probe | as it is | 1 | 2 | 70.0 | +20.0 (")  # +10 and +30
 
 
 def test_wrong_labels_are_means_of_the_draws() -> None:

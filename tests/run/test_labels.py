@@ -1,52 +1,21 @@
-"""What is said of the labels before a run begins."""
+"""What is counted as unlabelled, and what stands beside a run that was told of uneven labels."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-import torch
 
 import halfseen
-from halfseen.run.labels import labels_of
-from halfseen.settings import Settings
+from halfseen.probes import probe
+from halfseen.run.beside import config_of
 from tests.run.test_session import QUICK, arrays
-
-THREE = ("cat", "dog", "emu")
-
-
-def of(*counts: int, classes: tuple[str, ...] = THREE, **settings: object) -> list[str]:
-    y = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    return labels_of(y, classes, Settings(**settings))
-
-
-def test_the_labels_of_each_class_stand_in_one_line() -> None:
-    assert of(20, 9, 6) == ["labels: cat 20, dog 9, emu 6"]
-    assert of(7, 7, 7) == ["labels: 7 of each class"]
-    many = tuple(f"class {k}" for k in range(30))
-    (line,) = of(*range(10, 40), classes=many)
-    assert line == "labels: 10 to 39 a class, fewest of class 0 10, class 1 11, class 2 12, class 3 13, class 4 14"
-
-
-def test_fewer_than_five_are_warned_of() -> None:
-    assert of(5, 6, 7)[1:] == []
-    (warning,) = of(5, 4, 2)[1:]
-    assert warning.startswith("fewer than 5 labels: emu 2, dog 4; ")
-    assert of(4, 4, 4)[1].startswith("fewer than 5 labels: every class; ")
-    many = of(*(1,) * 9, 9, classes=tuple("abcdefghij"))
-    assert "a 1, b 1, c 1, d 1, e 1 and 4 more; " in many[1]
-
-
-def test_ten_times_as_many_are_warned_of_with_what_helps() -> None:
-    assert of(59, 6, 30)[1:] == []
-    (warning,) = of(60, 6, 30)[1:]
-    assert warning.startswith("cat has 10 times the labels of dog, ")
-    assert "--class-weight balanced" in warning
-    for done in ({"class_weight": "balanced"}, {"logit_adjust": 1.0}):
-        assert of(60, 6, 30, **done)[1:] == ["cat has 10 times the labels of dog"]
+from tests.run.test_uneven import SHORT, tail
 
 
 @pytest.mark.parametrize("method", ["fixmatch", "pseudo_label"])
 def test_labelled_images_are_not_counted_as_unlabelled_too(
-    method: str, tmp_path: Path, capsys: pytest.CaptureFixture
+    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whether the method uses them without their labels, as FixMatch does, or not."""
     data = arrays(60)
@@ -57,6 +26,30 @@ def test_labelled_images_are_not_counted_as_unlabelled_too(
     said = capsys.readouterr().err
     assert f"60 labelled, {hidden} unlabelled, 0 validation images of 10 classes" in said
     assert found.metrics["images"] == {"labelled": 60, "unlabelled": hidden, "validation": 0}
-    page = (tmp_path / "r" / "report.html").read_text()
-    assert f"60 labelled, {hidden:,} unlabelled, 0 validation" in page
-    assert "labels: " in said
+    assert f"60 labelled, {hidden:,} unlabelled, 0 validation" in (tmp_path / "r" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("given", [{}, {"class_weight": "balanced"}, {"logit_adjust": 1.0}])
+def test_the_labels_alone_are_told_as_the_run_was(given: dict[str, Any], tmp_path: Path) -> None:
+    """Weighed and adjusted alike, or the verdict would compare two things at once."""
+    data = tail()
+    told = halfseen.train(data, out=tmp_path / "a", method="supervised", **given, **SHORT).metrics["probes"]["probe"]
+    x, y, shown = data["x"], data["y"], data["y"] >= 0
+    cfg = probe.Config(balanced="class_weight" in given)
+    p = probe.fit(x[shown], y[shown], x, cfg, classes=3).predict_proba(data["test_x"])
+    p = p / (np.array([30, 6, 3]) / 39) ** given.get("logit_adjust", 0.0)
+    assert told["test"] == pytest.approx((p.argmax(1) == data["test_y"]).mean())
+
+
+def test_nearest_means_are_left_as_they_are() -> None:
+    assert config_of("probe", True).balanced
+    assert not config_of("probe", False).balanced
+    assert config_of("prototype", True) == config_of("prototype", False)
+
+
+@pytest.mark.parametrize("method", ["fixmatch", "supervised"])
+def test_the_pool_is_scored_by_class_too(method: str, tmp_path: Path) -> None:
+    data = tail()
+    data["y"] = np.repeat(np.arange(3), 50)
+    found = halfseen.train(data, out=tmp_path / "a", method=method, labels_per_class=5, **SHORT).metrics["unlabelled"]
+    assert found["balanced_accuracy"] == pytest.approx(found["accuracy"])  # as many of each class

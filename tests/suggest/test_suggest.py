@@ -17,7 +17,7 @@ from halfseen.suggest.choose import best, doubt, suggestions
 from halfseen.suggest.look import Look
 from halfseen.suggest.pool import open_pool
 from halfseen.suggest.sheets import read_sheet, write_sheet
-from halfseen.suggest.strategies import TWIN, Seen, divergence
+from halfseen.suggest.strategies import TWIN, Seen, chosen, divergence
 from tests.labelling.photos import painted, toy
 from tests.shell import alone
 
@@ -114,6 +114,15 @@ def test_a_run_on_a_backbone(backbone: str, tmp_path: Path) -> None:
     assert {s.path for s in again} == set(list(truth)[40:])
 
 
+def test_an_adjusted_run_says_what_its_model_says(backbone: str, tmp_path: Path) -> None:
+    truth = painted(tmp_path / "p", 40)
+    labelled(tmp_path / "p", truth, [*list(truth)[:9], *(path for path in truth if truth[path] == "red")][:18])
+    run = train(tmp_path / "p", tmp_path / "run", "fixmatch", "--backbone", backbone, "--logit-adjust", "1")
+    pool, outputs = open_pool(run, Look()), np.load(run / "outputs.npz")
+    assert pool.p is not None
+    np.testing.assert_allclose(pool.p[outputs["unlabelled_ids"]], outputs["unlabelled"].astype(np.float32), atol=2e-3)
+
+
 @pytest.mark.parametrize("start", ["none", "backbone"])
 def test_networks_that_disagree(start: str, backbone: str, tmp_path: Path) -> None:
     truth = painted(tmp_path / "p", 30)
@@ -143,8 +152,10 @@ def test_auto_asks_for_both_unsure_and_disagreeing() -> None:
     committee = np.stack([p, p])
     p[:20] = [0.55, 0.45]
     committee[:, :10] = [[[0.99, 0.01]], [[0.01, 0.99]]]  # of the unsure, those on which they also disagree
-    found = best(Seen(x, np.array([0]), p, committee), 3)
-    assert set(found.tolist()) <= set(range(1, 20))
+    found = best(Seen(x, np.arange(40, 50), p, committee), 3)
+    assert set(found.tolist()) <= set(range(20))
+    few = Seen(x, np.arange(41, 50), p, committee)  # what it is unsure of is not asked for yet
+    assert best(few, 3).tolist() == chosen("typical", few, 3).tolist()
     score = doubt(p, committee)
     assert score[:10].min() > score[10:20].min() > score[20:].max()
     np.testing.assert_allclose(doubt(p, None)[[0, 30]], [0.9, 0.02])
