@@ -9,6 +9,7 @@ is the one that is compared. Writes results/ccn-f4/results.json and regions.svg.
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -37,6 +38,7 @@ def trained(out: Path, seed: int) -> dict[str, Any]:
     """Accuracy of both predictors at the epochs that are shown; the regions are kept beside, in regions.npz."""
     kept = out / f"seed-{seed}" / "kept.json"
     if not kept.is_file():
+        shutil.rmtree(kept.parent, ignore_errors=True)  # what a stopped run left
         began = time.monotonic()
         frames = film(kept.parent, seed=seed, side=SIDE)
         planes: dict[str, Any] = {f"{name}-{f.epoch}": f.regions[name] for f in frames for name in ROWS}

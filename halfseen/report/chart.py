@@ -14,6 +14,7 @@ from markupsafe import Markup
 WIDTH, LETTER = 440, 7.4
 TOP, RIGHT, BOTTOM = 22, 18, 36  # margins: for the titles of the axes, and the last tick's label
 GRID, INK, SOFT = "#E3E6EA", "#222", "#4c5661"
+FONT = 'font-family="system-ui, sans-serif"'
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Chart:
         self.foot = height - BOTTOM - below
         self.left = 12 + max((width_of(label) for _, label in y.ticks), default=0)
         self.named: list[str] = []
+        self.keys: list[tuple[str, str]] = []  # a sample of the mark, and its name
         self.parts: list[str] = []
         for value, label in y.ticks:
             at = self.at_y(value)
@@ -128,6 +130,7 @@ class Chart:
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}" opacity="{shown}"><title>{said}</title></circle>'
             )
         sample = f'<svg width="22" height="10"><path d="M0 5H22" {style}/></svg>'
+        self.keys.append((f'<path d="M0 -4H22" {style}/>', short(name, 40)))
         self.named.append(f"<span>{sample} {escaped(short(name, 40))}</span>")
 
     def bar(self, left: float, right: float, low: float, high: float, colour: str, said: str) -> None:
@@ -149,6 +152,7 @@ class Chart:
     def call(self, name: str, colour: str) -> None:
         """A name beside its colour, below the chart."""
         sample = f'<svg width="12" height="12"><rect width="12" height="12" fill="{colour}"/></svg>'
+        self.keys.append((f'<path d="M5 -4H17" stroke="{colour}" stroke-width="10"/>', short(name, 40)))
         self.named.append(f"<span>{sample} {escaped(short(name, 40))}</span>")
 
     def markup(self) -> Markup:
@@ -156,3 +160,14 @@ class Chart:
         size = f'viewBox="0 0 {WIDTH} {self.height}"'
         body = "\n".join(self.parts)
         return Markup(f'<div class="chart" id="figure-{self.key}">{names}<svg {size} role="img">\n{body}\n</svg></div>')
+
+    def alone(self) -> str:
+        """The chart as a file of its own, its names in lines above it."""
+        tall = 18 * len(self.keys)
+        parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height + tall}" {FONT}>']
+        parts.append(f'<rect width="{WIDTH}" height="{self.height + tall}" fill="white"/>')
+        for i, (sample, name) in enumerate(self.keys):
+            words = f'<text x="30" y="0" font-size="12" fill="{INK}">{escaped(name)}</text>'
+            parts.append(f'<g transform="translate(8 {14 + 18 * i})">{sample}{words}</g>')
+        body = "\n".join(self.parts)
+        return "\n".join([*parts, f'<g transform="translate(0 {tall})">', body, "</g>", "</svg>"]) + "\n"
