@@ -141,7 +141,7 @@ class LabelPropagation(Method[Config]):
         pool = data.unlabelled[[i not in known for i in data.unlabelled.tolist()]]
         ids = torch.cat([data.labelled, pool])
         with measured(data, self.clean, net), eval_mode(net):
-            features = torch.cat([net.features(self.clean(x)).float() for _, x in data.sweep(ids)])
+            features = torch.cat([net.features(self.clean(x)) for _, x in data.sweep(ids)])
         ids = ids.to(features.device)
         given, rest = ids[: len(data.labelled)], ids[len(data.labelled) :]
         y = data.y[data.labelled]

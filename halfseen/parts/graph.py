@@ -7,6 +7,7 @@ Z <- max(Z, 0), rows divided by their sums;   w_i = 1 - H(Z_i)/log K, divided by
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 Array = NDArray[np.float64]
 
 
-def neighbours(features: NDArray[np.float32], k: int, gamma: float) -> sparse.csr_matrix:
+def neighbours(features: NDArray[np.floating[Any]], k: int, gamma: float) -> sparse.csr_matrix:
     """W_n [n, n]: without loops, symmetric; an image far from all has a row of zeros."""
     n = len(features)
     k = min(k, n - 1)
@@ -45,11 +46,12 @@ def spread(W_n: sparse.csr_matrix, y: NDArray[np.int64], K: int, alpha: float, s
 
 def propagate(features: Tensor, y: Tensor, K: int, k: int, gamma: float, alpha: float, steps: int) -> Tensor:
     """Z [n, K] with rows that sum to 1, on the device of the features [n, d]; a row that nothing reached is uniform."""
-    f = features.detach().float().cpu().numpy()
+    exact = torch.promote_types(features.dtype, torch.float32)  # of half precision none, of double all of it
+    f = features.detach().to(exact).cpu().numpy()
     Z = torch.from_numpy(spread(neighbours(f, k, gamma), y.cpu().numpy(), K, alpha, steps))
     total = Z.sum(1, keepdim=True)
     Z = torch.where(total > 0, Z / torch.where(total > 0, total, 1), 1 / K)
-    return Z.to(features.device, torch.float32)
+    return Z.to(features.device, exact)
 
 
 def certainty(Z: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def test_links(wrong: Callable[..., str], trains: Callable[..., str]) -> None:
     (root / "loop").symlink_to("loop")
     assert open_data(root).x[8, 0, 0, 0] == 99
     said = trains(root)
-    assert "1 files were left out: dog/loop.png (could not be read (Too many levels of symbolic links))" in said
+    assert "1 file was left out: dog/loop.png (could not be read (Too many levels of symbolic links))" in said
 
 
 def test_pipes_are_not_waited_for() -> None:

@@ -54,7 +54,7 @@ def test_files_that_may_not_be_read(powerless: Callable[[], Any], cli: Callable[
     with powerless():
         ended = cli("train", root, *QUICK, "--steps", "1", "--out", "run")
         assert ended.code == 0, ended.err
-        assert "1 files were left out: cat/2.png (the file may not be read)" in ended.err
+        assert "1 file was left out: cat/2.png (the file may not be read)" in ended.err
         assert len(open_data(root).skipped) == 1
     (root / "cat/2.png").chmod(0o444)  # neither its size nor its time has changed
     with powerless():

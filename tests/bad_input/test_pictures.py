@@ -134,7 +134,7 @@ def test_a_file_that_vanishes_between_listing_and_reading(
 
     with monkeypatch.context() as patch:
         patch.setattr(decoder, "work", late)
-        assert "1 files were left out: cat/3.png (the file does not exist)" in trains(root)
+        assert "1 file was left out: cat/3.png (the file does not exist)" in trains(root)
     picture(gone, 77)
     data = open_data(root)  # it is back
     assert data.skipped == ()

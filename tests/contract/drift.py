@@ -13,11 +13,21 @@ FLOOR = 1e-7  # of a probability: what float32 holds
 SMOOTH: dict[str, dict[str, object]] = {"vpet": {"votes": "probabilities", "tunings": ("head", "low_rank")}}
 
 
-class Reordered(MLP):
-    """The same function of the same parameters, whose second layer adds up in another order."""
+class Smooth(MLP):
+    """Without a kink: a number on the other side of one for its last digit would turn a whole gradient."""
 
     def __init__(self, classes: int, shape: tuple[int, ...], **options: object) -> None:
         super().__init__(classes, shape, **options)  # type: ignore[arg-type]
+        for index, module in enumerate(self.body):
+            if isinstance(module, torch.nn.ReLU):
+                self.body[index] = torch.nn.SiLU()
+
+
+class Reordered(Smooth):
+    """The same function of the same parameters, whose second layer adds up in another order."""
+
+    def __init__(self, classes: int, shape: tuple[int, ...], **options: object) -> None:
+        super().__init__(classes, shape, **options)
         first, second = (m for m in list(self.body)[:3] if isinstance(m, torch.nn.Linear))
         order = torch.arange(first.out_features).flip(0)
         with torch.no_grad():
@@ -30,7 +40,7 @@ def drifted(name: str, reorder: bool = False, rank: int = 0, world: int = 1) -> 
     """[predictors, n, K] probabilities of test images after 50 steps; on vectors, without dropout or batch norm."""
     given = case(name, steps=STEPS)
     given["settings"] = {**given["settings"], **SMOOTH.get(name, {})}
-    net = Reordered if reorder else MLP
+    net = Reordered if reorder else Smooth
     trainer = make_trainer(source(name), **{**given, "net": net}, rank=rank, world=world)
     trainer.run()
     x = trainer.judge.parts["test"][0]
