@@ -60,6 +60,7 @@ labels    --num-labels N           or --labels-per-class N: the other images cou
           --val auto|none|0.2|N    labelled images held out to choose epoch and network
           --seed N --split-seed N  of training, and of which labels are drawn
           --class-weight balanced  and --logit-adjust 1: some classes have many labels, others few
+          --leave-out 0.05         train without pictures of no class, which the pool may hold
 images    --size N --channels 1|3  resized to that side, once; grey or colour
           --root DIR               folder of the named sets' files
           --weak, --strong NAME    how images are changed to be learned from
@@ -141,12 +142,15 @@ class Predict:
     """The csv to write; a file that exists is not replaced."""
     all_probabilities: bool = False
     """Also a column for every class."""
+    reject: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    """Also the columns known and strangeness: what is unlike all labelled images is of no class; of images that are of one,
+    this share may be lost, such as 0.05."""
     device: str = "cpu"
 
     def __call__(self) -> None:
         from halfseen.commands.predict import predict
 
-        predict(self.run, self.images, self.out, self.all_probabilities, self.device)
+        predict(self.run, self.images, self.out, self.all_probabilities, self.device, self.reject)
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,9 @@ class Settings:
     logit_adjust: float = 0.0
     """tau: what is predicted is p(y|x) / (the labels' share of y)^tau: 1 for classes that are wanted equally often."""
 
+    leave_out: Float = None
+    """Leave pictures of no class out of the pool: of those that do belong this share may go with them, such as 0.05."""
+
     weak: str = "auto"
     """Policy of the weak view: none te tx2 ds fm affine noise jitter cutout16, composed with + (auto: the method's)."""
     strong: str = "auto"

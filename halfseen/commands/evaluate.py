@@ -1,5 +1,6 @@
 """Scores of a trained model in the terminal: what `halfseen evaluate` prints, as tables or as JSON."""
 
+import difflib
 import json as json_text
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from halfseen.errors import UserError, nearest
 from halfseen.machine.device import pick_device
 from halfseen.machine.progress import stdout
 from halfseen.model import load_model
+from halfseen.model.model import Model
+from halfseen.probes.strange import SHARE
 from halfseen.run.beginning import began_with, open_other, open_own
 from halfseen.run.folder import Folder
 from halfseen.training import metrics
@@ -38,16 +41,21 @@ def evaluate(run: Path, data: str | None, root: Path | None, device: str, json: 
         print(
             f"{source} has changed since this run; its figures of then are in {run / 'metrics.json'}", file=sys.stderr
         )
-    y = renumber(y, images.classes, model.classes, source)
-    scores = metrics.summary(model.logits(x), y, len(model.classes))
+    theirs, y = y, renumber(y, images.classes, model.classes, source)
+    known = y >= 0
+    logits, far = (model.logits(x), None) if known.all() or model.familiar is None else model.looked(x)
+    scores = metrics.summary(logits[known], y[known], len(model.classes))
+    rest = {} if known.all() else of_strangers(model, theirs, known, far, images.classes)
     if json:
         about = {"run": str(run), "data": source, "part": name, "classes": list(model.classes)}
-        print(json_text.dumps({**about, **scores}, indent=1))
+        print(json_text.dumps({**about, **scores, **({"strangers": rest} if rest else {})}, indent=1))
         return
     console = stdout()
     what = f"{model.about['method']} on {model.about['net']}, {model.about['predictor']}"
     console.print(f"{what}: {scores['n']} {name} images of {source}", markup=False, style="bold")
     print_scores(console, scores, model.classes)
+    if rest:
+        print_strangers(console, rest, model.classes)
 
 
 # ---- which images --------------------------------------------------------------------------------------------------------
@@ -76,11 +84,42 @@ def other_part(images: ImageSet) -> Part:
 
 
 def renumber(y: Tensor, theirs: tuple[str, ...], ours: tuple[str, ...], source: str) -> Tensor:
-    """Labels as positions among the model's classes, found by name."""
-    for name in theirs:
-        if name not in ours:
-            raise UserError(f"{source} has the class {name!r}, which the model does not know; {nearest(name, ours)}")
-    return torch.tensor([ours.index(name) for name in theirs])[y]
+    """Labels as positions among the model's classes, found by name; -1: the model does not know that class."""
+    found = torch.tensor([ours.index(name) if name in ours else -1 for name in theirs])[y]
+    if not (found >= 0).any():
+        name = theirs[int(y[0])]
+        raise UserError(
+            f"the model knows none of the classes of {source}, such as {name!r}: {nearest(name, ours)}, or name a folder of "
+            "the same classes"
+        )
+    return found
+
+
+def of_strangers(
+    model: Model, y: Tensor, known: Tensor, far: Tensor | None, classes: tuple[str, ...]
+) -> dict[str, Any]:
+    """Images of classes that the model does not know, and whether strangeness tells them. y: places among `classes`."""
+    counts: dict[str, dict[str, Any]] = {
+        classes[k]: {"images": int((y == k).sum())} for k in torch.unique(y[~known]).tolist()
+    }
+    found: dict[str, Any] = {"images": int((~known).sum()), "classes": counts}
+    if far is None:
+        return found
+    refused = ~model.need_familiar().known(far, SHARE)
+    for name, about in counts.items():
+        here = far[y == classes.index(name)]
+        about |= {"auroc": metrics.auroc(far[known], here), "refused": share_of(refused[y == classes.index(name)])}
+    return {
+        **found,
+        "auroc": metrics.auroc(far[known], far[~known]),
+        "share": SHARE,
+        "refused": share_of(refused[~known]),
+        "known_refused": share_of(refused[known]),
+    }
+
+
+def share_of(found: Tensor) -> float:
+    return float(found.double().mean())
 
 
 # ---- tables --------------------------------------------------------------------------------------------------------------
@@ -95,6 +134,31 @@ def print_scores(console: Console, scores: dict[str, Any], classes: tuple[str, .
         console.print(matrix)
     else:
         console.print(confused_pairs(confusion, classes))
+
+
+def print_strangers(console: Console, found: dict[str, Any], classes: tuple[str, ...]) -> None:
+    table = grid("Classes that the model does not know, which are no part of the scores above")
+    table.add_column("class")
+    table.add_column("images", justify="right")
+    measured = "auroc" in found
+    for name in ("AUROC", "refused") if measured else ():
+        table.add_column(name, justify="right")
+    for name, about in found["classes"].items():
+        near = difflib.get_close_matches(name.casefold(), {c.casefold(): c for c in classes}, 1)
+        meant = next((c for c in classes if near and c.casefold() == near[0]), None)
+        said = plain(name) + (f" (did you mean {plain(meant)}?)" if meant else "")
+        cells = [f"{about['auroc']:.3f}", f"{about['refused']:.1%}"] if measured else []
+        table.add_row(said, str(about["images"]), *cells)
+    console.print(table)
+    if measured:
+        console.print(
+            f"AUROC: how often one of these is stranger than one of the known classes, {found['auroc']:.3f} of all. "
+            f"predict --reject {found['share']:g} would refuse {found['refused']:.1%} of these, and "
+            f"{found['known_refused']:.1%} of the known classes.",
+            markup=False,
+        )
+    else:
+        console.print("How strange they are is not known: an older version made this model, train it again.")
 
 
 def grid(title: str) -> Table:

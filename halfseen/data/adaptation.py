@@ -43,6 +43,7 @@ def open_pair(source: str, target: str, open_one: Callable[..., ImageSet], **set
             test_y=to.test_y,
             note=" ".join(n for n in (known.note, to.note) if n),
             skipped=(*known.skipped, *to.skipped),
+            odd=(*known.odd, *to.odd),
             two_domains=True,
         )
     )

@@ -30,6 +30,7 @@ class Decoded:
     x: Tensor  # uint8 [M, c, h, w], memory-mapped; the bad files are left out
     kept: tuple[int, ...]  # positions among the files asked for
     bad: tuple[tuple[str, str], ...]  # (path, reason)
+    odd: tuple[tuple[str, str], ...]  # of those kept that are unlike the others: (path, why)
     sha256: str  # of all pixels
 
 
@@ -146,6 +147,7 @@ def _decode(
         meta = {
             "shape": [len(kept), depth, *side],
             "bad": [[i, reason] for i, reason in sorted(result.bad.items())],
+            "odd": [[i, why] for i, why in sorted(images.odd(result.looks).items())],
             "sha256": digest,
         }
         (building / "meta.json").write_text(json.dumps(meta))
@@ -218,11 +220,13 @@ def _load(entry: Path, paths: Sequence[str]) -> Decoded | None:
     try:
         meta = json.loads((entry / "meta.json").read_text())
         shape = [int(n) for n in meta["shape"]]
-        bad = {int(i): str(reason) for i, reason in meta["bad"]}
+        bad, odd = ({int(i): str(reason) for i, reason in meta[key]} for key in ("bad", "odd"))
         digest = str(meta["sha256"])
         images_kept, channels, height, width = shape
         count = images_kept * channels * height * width
-        if min(images_kept, channels - 1, height - 1, width - 1) < 0 or not all(0 <= i < len(paths) for i in bad):
+        if min(images_kept, channels - 1, height - 1, width - 1) < 0 or not all(
+            0 <= i < len(paths) for i in (*bad, *odd)
+        ):
             return None
         if pixels.stat().st_size != count or images_kept + len(bad) != len(paths):
             return None
@@ -233,7 +237,8 @@ def _load(entry: Path, paths: Sequence[str]) -> Decoded | None:
     else:
         flat = torch.empty(0, dtype=torch.uint8)
     kept = tuple(i for i in range(len(paths)) if i not in bad)
-    return Decoded(flat.view(shape), kept, tuple((paths[i], reason) for i, reason in sorted(bad.items())), digest)
+    of_bad, of_odd = (tuple((paths[i], why) for i, why in sorted(found.items())) for found in (bad, odd))
+    return Decoded(flat.view(shape), kept, of_bad, of_odd, digest)
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ class Job(TypedDict):
 class Report(TypedDict):
     bad: list[tuple[int, str]]  # (position among the paths, reason)
     colour: bool  # did a grey job meet a colour picture?
+    looks: list[tuple[int, images.Look]]  # (position among the paths, size and kind)
     failed: str  # why the pixels could not be written; empty when they could
 
 
@@ -38,12 +39,13 @@ def work(job: Job, out: BinaryIO) -> Report:
     """Decode the pictures of one job into rows first, first + 1, ... of `out`; a bad one leaves zeros."""
     (height, width), channels = job["size"], job["channels"]
     row_bytes = height * width * channels
-    report: Report = {"bad": [], "colour": False, "failed": ""}
+    report: Report = {"bad": [], "colour": False, "looks": [], "failed": ""}
     rows = []
     for position, path in enumerate(job["paths"]):
         try:
-            array, colour = images.decode_noting_colour(Path(path), (height, width), channels)
+            array, colour, look = images.decode_noting(Path(path), (height, width), channels)
             report["colour"] |= colour
+            report["looks"].append((position, look))
             rows.append(array.transpose(2, 0, 1).tobytes())
         except images.BadImageError as error:
             report["bad"].append((position, str(error)))

@@ -105,6 +105,7 @@ def open_folder(
         val_paths=paths.get("val"),
         sums=tuple(sums),
         skipped=tuple(sorted(left_out + list(decoded.bad))),
+        odd=decoded.odd,
     )
     return found if pool else check_set(found)
 

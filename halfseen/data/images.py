@@ -3,7 +3,8 @@
 import io
 import os
 import stat
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +45,23 @@ def decode(source: Path | bytes, size: tuple[int, int] | None = None, channels: 
     A picture is stretched to the size, not cropped, so that nothing of it is lost; a large JPEG is first shrunk by its
     own decoder to no less than twice the size, which saves most of the time and costs a grey level or two.
     """
-    return decode_noting_colour(source, size, channels)[0]
+    return decode_noting(source, size, channels)[0]
 
 
-def decode_noting_colour(
+Look = tuple[int, int, str]  # height and width as it is seen, and of which kind it is stored
+
+
+def decode_noting(
     source: Path | bytes, size: tuple[int, int] | None, channels: int | None
-) -> tuple[NDArray[np.uint8], bool]:
-    """`decode`, and whether the picture is stored in colour."""
+) -> tuple[NDArray[np.uint8], bool, Look]:
+    """`decode`, whether the picture is stored in colour, and how it is stored."""
     try:
         with _open(source) as picture:
-            colour = _is_colour(picture)
+            (height, width), colour = seen_as(picture)
+            look = (height, width, _kind(picture, colour))
             if size is not None and picture.format == "JPEG":
                 picture.draft(None, (2 * max(size), 2 * max(size)))  # max: the picture may lie on its side
-            return picture_to_array(picture, size, channels), colour
+            return picture_to_array(picture, size, channels), colour, look
     except BadImageError:
         raise
     except (
@@ -123,6 +128,45 @@ def _is_colour(picture: Image.Image) -> bool:
         palette = np.asarray(picture.getpalette() or [], dtype=np.uint8).reshape(-1, 3)
         return bool((palette != palette[:, :1]).any())
     return picture.mode not in GREY
+
+
+def _kind(picture: Image.Image, colour: bool) -> str:
+    """In a word or two."""
+    if picture.mode in ALPHA or "transparency" in picture.info:
+        return "transparent"
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        return "grey of more than 8 bits"
+    if picture.mode == "CMYK":
+        return "in the four colours of print"
+    return "in colour" if colour else "grey"
+
+
+FEW = 0.1  # share of the pictures up to which a kind is odd
+FAR = 4  # longer sides that differ so many times
+STRETCHED = 2  # times that a shape is wider or narrower than the middle one
+
+
+def odd(looks: Mapping[int, Look]) -> dict[int, str]:
+    """Which pictures are unlike the others by kind, size or shape, and why. looks: by position."""
+    if not looks:
+        return {}
+    often = Counter(kind for _, _, kind in looks.values())
+    usual = often.most_common(1)[0][0]
+    sides = sorted(max(h, w) for h, w, _ in looks.values())
+    shapes = sorted(w / h for h, w, _ in looks.values())
+    side, shape = sides[len(sides) // 2], shapes[len(shapes) // 2]
+    found = {}
+    for i, (h, w, kind) in looks.items():
+        why = []
+        if often[kind] <= FEW * len(looks):
+            why.append(f"{kind}, where most are {usual}")
+        if not side / FAR < max(h, w) < side * FAR:
+            why.append(f"{w} x {h} pixels, where {side} are usual")
+        if not shape / STRETCHED < w / h < shape * STRETCHED:
+            why.append(f"{w} x {h}, so it is stretched more than the others")
+        if why:
+            found[i] = "; ".join(why)
+    return found
 
 
 def picture_to_array(picture: Image.Image, size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:

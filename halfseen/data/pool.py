@@ -14,6 +14,7 @@ from typing import IO, Protocol, Self, cast
 
 from halfseen.data import decoder
 from halfseen.data.decoder import Job, Report
+from halfseen.data.images import Look
 from halfseen.machine.progress import Meter
 
 PIECE = 64  # pictures a job
@@ -25,6 +26,7 @@ CRASHED = "the decoder crashed on it"
 class Result:
     bad: dict[int, str] = field(default_factory=dict)  # position: reason
     colour: bool = False  # was a colour picture decoded as grey?
+    looks: dict[int, Look] = field(default_factory=dict)  # position: size and kind of a good one
 
 
 def decode_all(
@@ -67,6 +69,7 @@ def decode_all(
                             raise OSError(report["failed"])
                         result.bad.update({job["first"] + i: reason for i, reason in report["bad"]})
                         result.colour |= report["colour"]
+                        result.looks.update({job["first"] + i: (h, w, kind) for i, (h, w, kind) in report["looks"]})
                         meter.advance(len(job["paths"]))
         except BaseException as error:  # kept for the thread that called: Ctrl-C among them
             failures.append(error)
@@ -146,11 +149,12 @@ class _Process:
         self.__exit__()
         self.__enter__()
         if len(job["paths"]) == 1:
-            return Report(bad=[(0, CRASHED)], colour=False, failed="")
-        whole = Report(bad=[], colour=False, failed="")
+            return Report(bad=[(0, CRASHED)], colour=False, looks=[], failed="")
+        whole = Report(bad=[], colour=False, looks=[], failed="")
         for i, path in enumerate(job["paths"]):
             one = self.do(Job(first=job["first"] + i, paths=[path], size=job["size"], channels=job["channels"]))
             whole["bad"] += [(i, reason) for _, reason in one["bad"]]
+            whole["looks"] += [(i, look) for _, look in one["looks"]]
             whole["colour"] |= one["colour"]
             whole["failed"] = whole["failed"] or one["failed"]
         return whole

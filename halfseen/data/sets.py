@@ -47,6 +47,7 @@ class ImageSet:
     val_paths: tuple[str, ...] | None = None
     note: str = ""  # kept with every result, e.g. which images are not exact
     skipped: tuple[tuple[str, str], ...] = ()  # (path, reason) of the files left out
+    odd: tuple[tuple[str, str], ...] = ()  # (path, why) of pictures that are unlike the others by kind, size or shape
     two_domains: bool = False  # the labelled images are no examples of what is to be learnt
     sums: tuple[tuple[str, str], ...] = ()  # (field, sum of its contents) where a cache has computed it already
     bank: "Rows | None" = field(

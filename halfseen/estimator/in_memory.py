@@ -99,12 +99,12 @@ def train(images: ImageSet, settings: Settings, out: Path | None, cache: Path | 
         from halfseen.report.page import write_run_page
 
         write_run_page(Folder(result.folder), made.images)
-    about, facts, weights, kept = read_model(result.folder)
+    parts = read_model(result.folder)
     chosen = result.metrics["best"]
     accuracy = chosen["val"]["accuracy"] if chosen else None
-    about = {k: v for k, v in about.items() if k not in ("format", "facts")}
-    held = {k: v.numpy() for k, v in weights.items()}
-    return Trained(lasting(about), facts, held, result.metrics["steps"], accuracy, dict(kept))
+    about = {k: v for k, v in parts.about.items() if k not in ("format", "facts", "strange")}
+    held = {k: v.numpy() for k, v in parts.weights.items()}
+    return Trained(lasting(about), parts.facts, held, result.metrics["steps"], accuracy, dict(parts.kept))
 
 
 def without_folder(images: ImageSet, settings: Settings, cache: Path | None) -> Trained:
@@ -137,7 +137,7 @@ def start(images: ImageSet, settings: Settings, cache: Path | None) -> Start | N
     if settings.tune == "head":
         return None
     session = Session(images, head_settings(settings), None, split=rows_as_given, cache=cache)
-    return Start(session.facts, session.train().method.state_dict())
+    return Start(session.facts, session.train().method.state_dict(), session.split)
 
 
 def rows_as_given(images: ImageSet, method: Wants, s: Settings) -> Split:

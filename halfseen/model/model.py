@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,16 @@ from halfseen.method import View
 from halfseen.model.blueprint import Blueprint
 from halfseen.model.build import views
 from halfseen.model.facts import Facts
-from halfseen.model.pixels import BACKBONE, HEAD, on_pixels
+from halfseen.model.pixels import BACKBONE, HEAD, OnPixels, WithDistance, on_pixels
 from halfseen.model.tuned import Base, Tuned
 from halfseen.overrides import tuples, with_settings
 from halfseen.probes import PROBES
+from halfseen.probes.strange import SHARE, Familiar, energy
 from halfseen.training.judge import adjusted, logits_of
 
 FORMAT = 1
 WHITENING_PREFIX = "whitening."  # what its tensors are called beside the weights
+STRANGE_PREFIX = "strange."
 BACKBONE_FOLDER = "backbone"  # beside the weights: files that its network is made from
 
 
@@ -38,10 +40,20 @@ class Model:
     """A classifier for raw images like those that it was trained on: the network of a run, or an ONNX file."""
 
     def __init__(
-        self, net: nn.Module, facts: Facts, about: dict[str, Any], device: torch.device, clean: View | None = None
+        self,
+        net: nn.Module,
+        facts: Facts,
+        about: dict[str, Any],
+        device: torch.device,
+        clean: View | None = None,
+        familiar: Familiar | None = None,
     ) -> None:
-        """clean: what makes of raw rows what the net takes (default: the normalisation of the run)."""
+        """clean: what makes of raw rows what the net takes (default: the normalisation of the run).
+
+        familiar: what strangeness is measured by.
+        """
         self.net, self.facts, self.about, self.device = net.eval(), facts, about, device
+        self.familiar = familiar
         self.clean = clean or views(facts, device, Draws.seeded(0, device))("none")
 
     def __repr__(self) -> str:
@@ -73,6 +85,40 @@ class Model:
         """[n, K] of the same: probabilities are their softmax."""
         return adjusted(logits_of(self.net, x, self.clean, self.device), self.facts.adjust)
 
+    def looked(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[n, K] logits and [n] strangeness, for about the price of the logits."""
+        familiar = self.need_familiar()
+        if familiar.score == "energy":
+            logits = self.logits(x)
+            return logits, energy(logits)
+        if not isinstance(self.net, OnPixels):  # of vectors, which are their own features
+            return self.logits(x), familiar.distance(x)
+        both = logits_of(WithDistance(self.net, familiar), x, self.clean, self.device)
+        return adjusted(both[:, :-1], self.facts.adjust), both[:, -1]
+
+    def need_familiar(self) -> Familiar:
+        if self.familiar is None:
+            raise UserError(
+                "this model does not hold what strangeness is measured by: load the folder of its run in place of an .onnx "
+                "file, and train again what an older version made"
+            )
+        return self.familiar
+
+    def strangeness(self, images: Any) -> NDArray[np.float32]:
+        """[n] how little each image is like those that were labelled; images as `predict_proba` takes them."""
+        from halfseen.data.inputs import given
+
+        self.need_familiar()
+        found = [self.looked(x)[1] for x in given(images, self.facts.shape) if len(x)]
+        return np.asarray(torch.cat([torch.empty(0), *found]).numpy(), dtype=np.float32)
+
+    def known(self, images: Any, reject: float = SHARE) -> NDArray[np.bool_]:
+        """[n] whether each image is of one of the classes. reject: the share of those that are which may be lost."""
+        found: NDArray[np.bool_] = (
+            self.need_familiar().known(torch.from_numpy(self.strangeness(images)), reject).numpy()
+        )
+        return found
+
     def predict(self, images: Any) -> NDArray[np.str_]:
         """The names of the most probable classes [n], one for each image; `predict_proba` says what images may be."""
         P = self.predict_proba(images)
@@ -100,7 +146,9 @@ class Model:
         return [root / name for name in names]
 
 
-def save_model(folder: Path, net: nn.Module, about: dict[str, Any], facts: Facts) -> None:
+def save_model(
+    folder: Path, net: nn.Module, about: dict[str, Any], facts: Facts, familiar: Familiar | None = None
+) -> None:
     """Write `model.safetensors` and `model.json` into the folder, and beside them what a backbone is made from."""
     from safetensors.torch import save as to_bytes
 
@@ -112,6 +160,9 @@ def save_model(folder: Path, net: nn.Module, about: dict[str, Any], facts: Facts
             write_bytes(folder / BACKBONE_FOLDER / name, payload)
     if facts.whitening is not None:
         weights |= {WHITENING_PREFIX + k: v for k, v in facts.whitening.tensors().items()}
+    if familiar is not None:
+        weights |= {STRANGE_PREFIX + k: v.contiguous() for k, v in familiar.tensors().items()}
+        about = {**about, "strange": familiar.about()}
     write_bytes(folder / "model.safetensors", to_bytes(weights))
     write_json(folder / "model.json", {"format": FORMAT, **about, "facts": facts.as_json()})
 
@@ -121,11 +172,19 @@ def kept_of(net: nn.Module) -> dict[str, bytes]:
     return next((dict(part.kept) for part in net.modules() if isinstance(part, Backbone)), {})
 
 
-Parts = tuple[dict[str, Any], Facts, dict[str, Tensor], dict[str, bytes]]
+@dataclass(frozen=True)
+class Parts:
+    """What was saved."""
+
+    about: dict[str, Any]
+    facts: Facts
+    weights: dict[str, Tensor]
+    kept: dict[str, bytes]  # the files of its backbone
+    familiar: Familiar | None
 
 
 def read_model(path: Path) -> Parts:
-    """What was saved in a run folder, or in its `model/` folder: about it, its facts, its weights, its backbone's files."""
+    """What was saved in a run folder, or in its `model/` folder."""
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
@@ -137,11 +196,15 @@ def read_model(path: Path) -> Parts:
         if facts.zca:
             stored = {k: weights.pop(WHITENING_PREFIX + k) for k in ("mean", "matrix")}
             facts = replace(facts, whitening=Whitening.of(stored, math.prod(facts.shape)))
+        familiar = None
+        if "strange" in about:
+            of_strange = {k.removeprefix(STRANGE_PREFIX): k for k in weights if k.startswith(STRANGE_PREFIX)}
+            familiar = Familiar.read(about["strange"], {k: weights.pop(name) for k, name in of_strange.items()})
         held = folder / BACKBONE_FOLDER
         kept = {file.name: file.read_bytes() for file in sorted(held.iterdir())} if held.is_dir() else {}
     except (*DAMAGED, SafetensorError) as e:
         raise damaged(folder, e) from e
-    return about, facts, weights, kept
+    return Parts(about, facts, weights, kept, familiar)
 
 
 DAMAGED = (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError)
@@ -162,13 +225,13 @@ def folder_of(path: Path) -> Path:
 
 def load_run(path: Path, place: torch.device) -> Model:
     """The model of a run folder, or of its `model/` folder."""
-    about, facts, weights, kept = read_model(path)
+    found = read_model(path)
     folder = folder_of(path)
     try:
-        net = network(about, facts, weights, kept, place, str(folder.parent / "method.py"))
+        net = network(found.about, found.facts, found.weights, found.kept, place, str(folder.parent / "method.py"))
     except DAMAGED as e:
         raise damaged(folder, e) from e
-    return Model(net, facts, about, place)
+    return Model(net, found.facts, found.about, place, familiar=found.familiar)
 
 
 def network(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from halfseen.backbones.backbone import Backbone
 from halfseen.data import ImageSet
 from halfseen.model.facts import Facts
+from halfseen.probes.strange import Familiar
 
 BACKBONE, HEAD = "backbone.", "head."  # what their weights are called in the whole
 
@@ -24,10 +25,29 @@ class OnPixels(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
+    def features(self, x: Tensor) -> Tensor:
+        h: Tensor = self.backbone(x if x.shape[1] == 3 else x.expand(-1, 3, -1, -1))
+        return h.float()
+
     def forward(self, x: Tensor) -> Tensor:
-        h = self.backbone(x if x.shape[1] == 3 else x.expand(-1, 3, -1, -1))
-        logits: Tensor = self.head((h.float() - self.mean) / self.std)
+        return self.of(self.features(x))
+
+    def of(self, h: Tensor) -> Tensor:
+        """Logits of features."""
+        logits: Tensor = self.head((h - self.mean) / self.std)
         return logits
+
+
+class WithDistance(nn.Module):
+    """pixels -> logits [n, K], and in one more column how far the features are from those of the labelled pictures."""
+
+    def __init__(self, net: OnPixels, familiar: Familiar) -> None:
+        super().__init__()
+        self.net, self.familiar = net, familiar
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.net.features(x)
+        return torch.cat([self.net.of(h), self.familiar.distance(h)[:, None]], 1)
 
 
 def on_pixels(backbone: Backbone, head: nn.Module, of_head: Facts, place: torch.device) -> OnPixels:

@@ -31,7 +31,6 @@ def write_page(path: Path, folder: Folder, images: ImageSet, comparison: Compari
 def fill(record: Record, comparison: Comparison | None) -> dict[str, Any]:
     """Everything that the template lays out."""
     scores = record.scores
-    skipped, skipped_rows = tables.skipped(record)
     return {
         "title": f"{record.metrics['method']} on {record.metrics['data']}",
         "headline": tables.headline_sentence(record),
@@ -52,8 +51,7 @@ def fill(record: Record, comparison: Comparison | None) -> dict[str, Any]:
         "plane": pictures.plane(record),
         "facts": tables.facts(record),
         "settings": tables.settings(record),
-        "skipped": skipped,
-        "skipped_rows": skipped_rows,
+        "files": tables.files(record),
         "percent": tables.percent,
         "interval": tables.interval,
     }

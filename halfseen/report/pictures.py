@@ -15,6 +15,8 @@ from halfseen.report.record import Array, Predictions, Record
 
 MOST_LABELLED = 60
 MOST_UNSURE = 24
+MOST_STRANGE = 24
+MOST_TWINS = 8  # pairs
 SIDE = 96  # pixels; larger pictures are made smaller
 GRID = 140  # points of a side at which a decision is drawn
 MOST_POINTS = 20_000  # of the plane
@@ -87,6 +89,9 @@ def galleries(record: Record) -> list[Gallery]:
                 predicted(images.x, rest, rows, classes),
             )
         )
+    if record.strange is not None and len(record.strange.ids):
+        found.append(strangest(record))
+    found += twins(record)
     if record.test is not None and images.test_x is not None:
         rows = record.test.unsure(MOST_UNSURE)
         text = "The test images with the least confidence: a person may want to look at such ones."
@@ -99,6 +104,59 @@ def galleries(record: Record) -> list[Gallery]:
         pictures = predicted(images.test_x, record.test, rows, classes)
         found.append(Gallery("mistakes", "Confident mistakes on test images", text, pictures))
     return found
+
+
+BY = {
+    "distance": "Least like any labelled image by the features of the backbone",
+    "energy": "Those whose logits are lowest (energy)",
+}
+
+
+def strangest(record: Record) -> Gallery:
+    """What may be of no class; what the run has been told to leave out has no prediction."""
+    assert record.strange is not None
+    about, rows = record.metrics["strangers"], record.strange.most(MOST_STRANGE)
+    ids = record.strange.ids[rows]
+    said: dict[int, Picture] = {}
+    if record.unlabelled is not None:
+        place = {int(i): row for row, i in enumerate(record.unlabelled.ids)}
+        there = np.array([place[int(i)] for i in ids if int(i) in place], dtype=np.int64)
+        shown = predicted(record.images.x, record.unlabelled, there, record.classes)
+        said = {int(record.unlabelled.ids[row]): picture for row, picture in zip(there, shown, strict=True)}
+    pictures = [said.get(int(i)) or Picture(*png(record.images.x[int(i)]), None, "left out") for i in ids]
+    text = f"{BY[about['score']]}: of no class, perhaps, or of a kind that no label shows."
+    if about["score"] == "distance":
+        beyond, level = f"{about['beyond']:,} of {about['pictures']:,}", f"{1 - about['share']:.0%}"
+        text += f" {beyond} are stranger than {level} of the labelled images."
+    return Gallery("strangest", "Strangest images without a label", text, pictures)
+
+
+def twins(record: Record) -> list[Gallery]:
+    """Pairs of near-duplicates: of the training images, and of test images among these."""
+    found, x, test = record.metrics.get("twins", {}), record.images.x, record.images.test_x
+    galleries = []
+    if (within := found.get("training")) and within["pairs"]:
+        text = f"{within['pictures']:,} of {within['looked']:,} training images have one; the most alike pairs."
+        shown = [one for i, j in within["pairs"][:MOST_TWINS] for one in pair(x, i, x, j, record)]
+        galleries.append(Gallery("twins", "Near-duplicates among the training images", text, shown))
+    if (between := found.get("test")) and between["pairs"] and test is not None:
+        text = (
+            f"{between['pictures']:,} of {between['looked']:,} test images have one among the training images, so the test "
+            "score flatters; first the training image, then that of the test."
+        )
+        shown = [one for i, j in between["pairs"][:MOST_TWINS] for one in pair(x, i, test, j, record)]
+        galleries.append(Gallery("test-twins", "Near-duplicates between training and test images", text, shown))
+    return galleries
+
+
+def pair(x: Tensor, i: int, other: Tensor, j: int, record: Record) -> list[Picture]:
+    """By the names of their files, where they have any."""
+    images = record.images
+    names = images.paths, (images.paths if other is x else images.test_paths)
+    return [
+        Picture(*png(rows[k]), paths[k] if paths else f"image {k}")
+        for rows, k, paths in ((x, i, names[0]), (other, j, names[1]))
+    ]
 
 
 def plane(record: Record) -> Markup | None:

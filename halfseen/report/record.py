@@ -52,6 +52,18 @@ class Predictions:
 
 
 @dataclass(frozen=True)
+class Strangeness:
+    """How little images without a label are like those that have one."""
+
+    ids: Array  # [n]
+    scores: Array  # [n]
+
+    def most(self, n: int) -> Array:
+        """Rows of the n strangest, the strangest first."""
+        return np.argsort(-self.scores, kind="stable")[:n]
+
+
+@dataclass(frozen=True)
 class Record:
     folder: Folder
     images: ImageSet
@@ -63,6 +75,7 @@ class Record:
     split: Split
     test: Predictions | None
     unlabelled: Predictions | None
+    strange: Strangeness | None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -108,4 +121,5 @@ def read_record(folder: Folder, images: ImageSet) -> Record:
         split=split,
         test=test,
         unlabelled=unlabelled,
+        strange=Strangeness(outputs["strange_ids"], outputs["strange"]) if "strange" in outputs else None,
     )

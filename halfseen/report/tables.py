@@ -243,7 +243,14 @@ def shown(value: Any) -> str:
     return " ".join(map(str, value)) or "–" if isinstance(value, list) else str(value)
 
 
-def skipped(record: Record) -> tuple[int, list[tuple[str, str]]]:
-    """How many files were left out, and the first of them with the reason."""
-    found = record.config["skipped"]
-    return len(found), [(path, why) for path, why in found[:MOST_SKIPPED]]
+def files(record: Record) -> list[tuple[str, list[tuple[str, str]], int]]:
+    """Of the files left out and of those unlike the others: a title, the first of them with the reason, how many more."""
+    found = []
+    for key, one, many in (
+        ("skipped", "file was left out", "files were left out"),
+        ("odd", "picture is unlike the others", "pictures are unlike the others"),
+    ):
+        if rows := record.config.get(key, []):
+            title = f"{len(rows)} {one if len(rows) == 1 else many}"
+            found.append((title, [(path, why) for path, why in rows[:MOST_SKIPPED]], max(0, len(rows) - MOST_SKIPPED)))
+    return found

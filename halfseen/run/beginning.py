@@ -92,12 +92,18 @@ def open_other(data: str, root: Path | None, model: Model) -> ImageSet:
     return images
 
 
-def left_out(images: ImageSet, folder: Folder) -> str:
-    """Which files are no part of the images."""
-    first = "; ".join(f"{quoted(path)[1:-1]} ({why})" for path, why in images.skipped[:SHOWN])
-    more = f"; all of them are in {folder.path / 'config.json'}" if len(images.skipped) > SHOWN else ""
-    files = "file was" if len(images.skipped) == 1 else "files were"
-    return f"{len(images.skipped)} {files} left out: {first}{more}"
+def files_told(images: ImageSet, folder: Folder) -> list[str]:
+    """Which files are no part of the images, and which are unlike the others."""
+    said = []
+    for one, many, found in (
+        ("file was left out", "files were left out", images.skipped),
+        ("picture is unlike the others", "pictures are unlike the others", images.odd),
+    ):
+        if found:
+            first = "; ".join(f"{quoted(path)[1:-1]} ({why})" for path, why in found[:SHOWN])
+            more = f"; all of them are in {folder.path / 'config.json'}" if len(found) > SHOWN else ""
+            said.append(f"{len(found)} {one if len(found) == 1 else many}: {first}{more}")
+    return said
 
 
 def labels_told(y: Tensor, classes: Sequence[str]) -> list[str]:

@@ -34,6 +34,7 @@ from halfseen.overrides import pairs
 from halfseen.probes import PROBES
 from halfseen.probes.rows import Array, folds
 from halfseen.run.beginning import open_images
+from halfseen.run.belongs import without_strangers
 from halfseen.run.beside import POOL, config_of
 from halfseen.run.labels import Wants, draw_split
 from halfseen.run.session import Session
@@ -85,6 +86,8 @@ def choose(data: Any, asked: Settings) -> tuple[Settings, dict[str, Any]]:
     images = open_images(data, s)
     split = draw_split(images, methods.load(DEFAULT).method, s)
     rows, _ = started(images, s)
+    if s.leave_out is not None:
+        split, _ = without_strangers(rows, split, s.leave_out)
     began = time.monotonic()
     found = candidates(images, rows, split, s)
     best = max(found, key=lambda c: c.gain, default=None)

@@ -25,7 +25,8 @@ from halfseen.model.facts import Facts
 from halfseen.model.pixels import facts_of_pixels, on_pixels
 from halfseen.overrides import below, flat, pairs, with_settings
 from halfseen.probes import PROBES, Fitted
-from halfseen.run.beginning import describe, labels_told, left_out, need_same, open_images
+from halfseen.run.beginning import describe, files_told, labels_told, need_same, open_images
+from halfseen.run.belongs import features_of, strangers, without_strangers
 from halfseen.run.folder import Folder, fresh_place
 from halfseen.run.labels import SplitRule, draw_split
 from halfseen.run.outcome import conclude_fit, ending
@@ -79,6 +80,9 @@ class Fit:
                 f"the probe {settings.method} is for features, and {self.images.name} holds pictures: take --backbone lite0 "
                 "(or another one), or the method supervised"
             )
+        if settings.leave_out is not None:
+            self.split, left = without_strangers(self.rows, self.split, settings.leave_out, vectors=True)
+            self.display.say(left)
         self.facts = Facts.of(self.rows, self.split, tau=settings.logit_adjust)
         self.from_python = not isinstance(data, str | Path)
         self.data_name = self.images.name if self.from_python else str(data)
@@ -168,8 +172,8 @@ class Fit:
         self.display.say(f"{self.settings.method}{on}, in {folder.path}")
         for line in labels_told(self.images.y[self.split.labelled], self.images.classes):
             self.display.say(line)
-        if self.images.skipped:
-            self.display.say(left_out(self.images, folder))
+        for line in files_told(self.images, folder):
+            self.display.say(line)
         try:
             describe(folder, self.beginning(), self.split, self.facts, self.kind.source, self.device)
         except BaseException:
@@ -182,9 +186,10 @@ class Fit:
         shares = torch.from_numpy(fitted.predict_proba(self.clean(hidden).numpy())) if len(hidden) else None
         if shares is not None:
             shares = adjusted(shares.log(), self.facts.adjust).softmax(1)
+        strange = strangers(self.rows, self.split, features_of(self.rows, vectors=True), {}, None)
         metrics = conclude_fit(
-            self.head(fitted), shares, judge, folder, self.about(), self.facts, self.rows, self.split, self.finish,
-            self.seconds,
+            self.head(fitted), shares, strange, judge, folder, self.about(), self.facts, self.rows, self.images,
+            self.split, self.finish, self.seconds,
         )  # fmt: skip
         for line in ending(metrics):
             self.display.say(line)
@@ -209,4 +214,5 @@ class Fit:
             "facts": self.facts.as_json(),
             "note": self.images.note,
             "skipped": [list(s) for s in self.images.skipped],
+            "odd": [list(s) for s in self.images.odd],
         }

@@ -11,6 +11,9 @@ from halfseen.data import ImageSet, Split
 from halfseen.machine import distributed
 from halfseen.model.facts import Facts
 from halfseen.model.model import save_model
+from halfseen.probes.strange import Familiar
+from halfseen.run.belongs import Strangers, features_of, strangers, twins_of
+from halfseen.run.belongs import told as of_pictures
 from halfseen.run.beside import ALONE, beside
 from halfseen.run.folder import Folder
 from halfseen.run.verdict import verdict
@@ -27,10 +30,14 @@ def conclude(
     about: dict[str, Any],
     facts: Facts,
     images: ImageSet,
+    pictures: ImageSet,
     split: Split,
     finish: Callable[[nn.Module], tuple[nn.Module, Facts]],
 ) -> dict[str, Any]:
-    """Score everything once, export the headline network, write metrics.json last: with it, the run is finished."""
+    """Score everything once, export the headline network, write metrics.json last: with it, the run is finished.
+
+    pictures: what the images are, where a bank knows them by their numbers.
+    """
     method, judge = trainer.method, trainer.judge
     trainer.save("last", trainer.seconds)
     last = judge.at_end(method, len(images.classes))
@@ -43,14 +50,16 @@ def conclude(
     net = method.predictors()[name]
     with judge.as_scored(method, net):
         logits = {part: judge.logits(net, x) for part, (x, _) in judge.parts.items()}
-        hidden = judge.logits(net, images.x, split.unlabelled).softmax(1) if len(split.unlabelled) else None
+        hidden = judge.logits(net, images.x, split.unlabelled) if len(split.unlabelled) else None
+        strange = strangers(images, split, features_of(images), logits, hidden)
         if distributed.rank() == 0:
             whole, of_whole = finish(net)
-            save_model(folder.path / "model", whole, {**about, "predictor": name}, of_whole)
+            save_model(folder.path / "model", whole, {**about, "predictor": name}, of_whole, familiar_of(strange))
     scores = scored(judge, logits, images)
     if trainer.best:
         found["best"] = {"predictor": name, "step": step, **scores}
-    outputs, unlabelled = probabilities(judge, logits, hidden, images, split)
+    shares = None if hidden is None else hidden.softmax(1)
+    outputs, unlabelled = probabilities(judge, logits, shares, images, split)
     result = {
         "headline": {"which": which, "predictor": name, "step": step, **scores},
         **found,
@@ -63,6 +72,7 @@ def conclude(
         said = {part: values.argmax(1) for part, values in logits.items()}
         balanced = trainer.data.shown is not trainer.data.labelled
         result["probes"] = beside(images, split, judge.parts, said, balanced=balanced, adjust=facts.adjust)
+        looked_at(result, outputs, strange, pictures, images, split)
         finished(folder, result, outputs, images)
     distributed.wait()
     return result
@@ -71,11 +81,13 @@ def conclude(
 def conclude_fit(
     head: nn.Module,
     hidden: Tensor | None,
+    strange: Strangers | None,
     judge: Judge,
     folder: Folder,
     about: dict[str, Any],
     facts: Facts,
     images: ImageSet,
+    pictures: ImageSet,
     split: Split,
     finish: Callable[[nn.Module], tuple[nn.Module, Facts]],
     seconds: float,
@@ -86,7 +98,7 @@ def conclude_fit(
     scores = scored(judge, logits, images)
     outputs, unlabelled = probabilities(judge, logits, hidden, images, split)
     whole, of_whole = finish(head)
-    save_model(folder.path / "model", whole, about, of_whole)
+    save_model(folder.path / "model", whole, about, of_whole, familiar_of(strange))
     result = {
         "headline": {"which": "last", "predictor": name, "step": 0, **scores},
         "last": {name: scores},
@@ -99,8 +111,28 @@ def conclude_fit(
         said = {part: values.argmax(1) for part, values in logits.items()}
         balanced = bool(about["method_settings"].get("balanced"))
         result["probes"] = beside(images, split, judge.parts, said, but=name, balanced=balanced, adjust=facts.adjust)
+    looked_at(result, outputs, strange, pictures, images, split)
     finished(folder, result, outputs, images)
     return result
+
+
+def familiar_of(strange: Strangers | None) -> Familiar | None:
+    return None if strange is None else strange.familiar
+
+
+def looked_at(
+    result: dict[str, Any],
+    outputs: dict[str, Any],
+    strange: Strangers | None,
+    pictures: ImageSet,
+    images: ImageSet,
+    split: Split,
+) -> None:
+    """Which of the pictures may be of no class, and which are there twice."""
+    if strange is not None:
+        result["strangers"] = strange.as_json(split)
+        outputs.update(strange.arrays())
+    result["twins"] = twins_of(pictures, images, split)
 
 
 def scored(judge: Judge, logits: Mapping[str, Tensor], images: ImageSet) -> dict[str, Any]:
@@ -192,4 +224,4 @@ def headline_of(metrics: dict[str, Any]) -> str:
 
 def ending(metrics: dict[str, Any]) -> list[str]:
     """What a run says when it is finished, line by line."""
-    return [headline_of(metrics), *metrics.get("verdict", [])]
+    return [headline_of(metrics), *metrics.get("verdict", []), *of_pictures(metrics)]

@@ -27,7 +27,8 @@ from halfseen.model.pixels import facts_of_pixels, on_pixels
 from halfseen.model.tuned import CLIP, Base, on_its_head
 from halfseen.nets.linear import warmth
 from halfseen.run.alarms import Alarms
-from halfseen.run.beginning import describe, how_to_go_on, labels_told, left_out, need_same, open_images, whitening_of
+from halfseen.run.beginning import describe, files_told, how_to_go_on, labels_told, need_same, open_images, whitening_of
+from halfseen.run.belongs import without_strangers
 from halfseen.run.budget import SCRATCH_STEPS, length_of, passes_per_step
 from halfseen.run.easier import TooSlowError, need_enough
 from halfseen.run.folder import Folder, fresh_place
@@ -99,7 +100,7 @@ class Session:
         self.data_name = self.images.name if self.from_python else str(data)
         self.blueprint = blueprint.fitted(self.rows.shape, self.rows.bank is not None, start is not None)
         self.began = began
-        self.split = self.same_split(began) if began else split(self.images, self.method, settings)
+        self.split = self.same_split(began) if began else self.new_split(split)
         self.facts = Facts.of(
             self.rows,
             self.split,
@@ -141,6 +142,16 @@ class Session:
         """The split that the run began with, if its images are still what they were."""
         need_same(folder, self.images, self.data_name)
         return Split.from_json(folder.read("split.json")).checked(self.images.y)
+
+    def new_split(self, rule: SplitRule) -> Split:
+        """By the rule, without strangers where that was asked for; fine-tuning goes on with what its head has seen."""
+        if self.start is not None:
+            return self.start.split.checked(self.images.y)
+        found = rule(self.images, self.method, self.settings)
+        if self.settings.leave_out is not None:
+            found, said = without_strangers(self.rows, found, self.settings.leave_out)
+            self.display.say(said)
+        return found
 
     def whitening(self) -> Whitening:
         ids = torch.unique(torch.cat([self.split.labelled, self.split.unlabelled]))
@@ -195,7 +206,9 @@ class Session:
         """Train, score, save the model; the folder holds all of it."""
         trainer = self.train()
         assert self.folder is not None
-        metrics = conclude(trainer, self.folder, self.about(trainer), self.facts, self.rows, self.split, self.finish)
+        metrics = conclude(
+            trainer, self.folder, self.about(trainer), self.facts, self.rows, self.images, self.split, self.finish
+        )
         for line in ending(metrics):
             self.display.say(line)
         return Result(self.folder.path, metrics)
@@ -284,6 +297,7 @@ class Session:
             "facts": self.facts.as_json(),
             "note": self.images.note,
             "skipped": [list(s) for s in self.images.skipped],
+            "odd": [list(s) for s in self.images.odd],
         }
 
     def about(self, trainer: Trainer) -> dict[str, Any]:
@@ -331,5 +345,5 @@ class Session:
                 "every image shows its label, so there is nothing to learn beside the labels: hide some with "
                 "--labels-per-class or --num-labels, or use the method supervised"
             )
-        if images.skipped:
-            self.display.say(left_out(images, self.folder))
+        for line in files_told(images, self.folder):
+            self.display.say(line)

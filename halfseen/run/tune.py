@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from halfseen.data import Split
 from halfseen.errors import UserError
 from halfseen.model.facts import Facts
 from halfseen.model.model import read_facts
@@ -27,6 +28,7 @@ class Start:
 
     facts: Facts  # of the features
     state: Mapping[str, Tensor]
+    split: Split  # which images it has seen, and how
 
 
 def head_folder(out: Path) -> Path:
@@ -62,6 +64,7 @@ def start_of(folder: Path) -> Start:
     file = next(f for f in (place / "best.pt", place / "last.pt") if f.is_file() or f.name == "last.pt")
     about = Folder(folder / "model").read("model.json")
     try:
-        return Start(read_facts(about["head_facts"]), checkpoint.load(file)["method"])
+        split = Split.from_json(Folder(folder).read("split.json"))
+        return Start(read_facts(about["head_facts"]), checkpoint.load(file)["method"], split)
     except (KeyError, TypeError, ValueError) as e:
         raise UserError(f"the head in {folder} is damaged ({e}): remove the folder, and it is trained again") from e

@@ -124,6 +124,16 @@ def log_choose(n: int, k: NDArray[np.int64]) -> NDArray[np.float64]:
     return found
 
 
+def auroc(low: Tensor, high: Tensor) -> float:
+    """How often one of `high` [n] is above one of `low` [m]; equal ones count half (Mann and Whitney)."""
+    if not len(low) or not len(high):
+        return float("nan")
+    ordered = low.double().sort().values
+    below = torch.searchsorted(ordered, high.double())
+    not_above = torch.searchsorted(ordered, high.double(), right=True)
+    return float((below + not_above).double().mean() / (2 * len(low)))
+
+
 def temperature(logits: Tensor, y: Tensor) -> float:
     """T > 0 of least -log p_y of softmax(logits / T), on images that were held out; by golden section over log T."""
     logits, shrink = logits.double(), (5**0.5 - 1) / 2

@@ -1,0 +1,145 @@
+"""A pool half of which is something else: are strangers found, and what do they cost? `python scripts/strangers.py`.
+
+PAIRS: the pictures that belong, and the strangers among them, as many of both as the smaller set has; `lite0` at 96 pixels,
+4 labels a class, draws 0 to 4. Rows of results/strangers.jsonl, by pair, method, pool and draw; what is there is not made
+again. The pool is clean (no stranger), mixed, or mixed and trained with --leave-out 0.05.
+
+    accuracy            on the images that belong and show no label, those that were left out with the strangers among them
+    auroc               how often a stranger is stranger than such an image: by distance, energy, and 1 - max p
+    lost, refused       of those that belong, and of the strangers, what --reject 0.05 refuses, by distance
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from photographs import OPTIM, SIDE, STEPS, at_size, pool
+from torch import Tensor
+
+from halfseen.data import ImageSet
+from halfseen.probes import PROBES
+from halfseen.probes.strange import SHARE, energy, of_features
+from halfseen.run.belongs import Features, features_of
+from halfseen.run.fit import Fit
+from halfseen.run.session import Session
+from halfseen.settings import Settings
+from halfseen.training.metrics import auroc
+
+RESULTS = Path("results/strangers.jsonl")
+PAIRS = {
+    "letters among blood cells": ("blood", "letters"),
+    "blood cells among letters": ("letters", "blood"),
+    "CIFAR-100 among CIFAR-10": ("cifar10-2k", "cifar100-10k"),
+}
+MOST = 2_000
+METHODS = ("probe", "graph", "fixmatch", "dnll")
+POOLS = ("clean", "mixed", "left out")
+
+
+def mixed(known: ImageSet, strangers: ImageSet | None, draw: int) -> ImageSet:
+    """All images that belong, with as many strangers; those are of no class, and none of their labels is known."""
+    known = replace(known, test_x=None, test_y=None, paths=None, test_paths=None, sums=())
+    if strangers is None:
+        return known
+    chosen = np.random.default_rng(draw).permutation(len(strangers.x))[: len(known.x)]
+    x = strangers.x[torch.from_numpy(np.sort(chosen))]
+    x = x if x.shape[1] == known.x.shape[1] else x.expand(-1, known.x.shape[1], -1, -1)
+    y = torch.full((len(x),), -1)
+    return replace(
+        known,
+        x=torch.cat([known.x, x]),
+        y=torch.cat([known.y, y]),
+        given=torch.cat([known.given, torch.zeros(len(x)) > 0]),
+    )
+
+
+def asked(images: ImageSet, s: Settings) -> tuple[Tensor, Tensor, Tensor, Features]:
+    """Logits of all images, which of them show a label, how many were learned from without one, and features."""
+    if s.method in PROBES:
+        fit = Fit(images, s)
+        p = torch.from_numpy(fit.fit().predict_proba(fit.clean(torch.arange(len(images.x))).numpy()))
+        look = features_of(fit.rows)
+        assert look is not None
+        return p.log(), fit.split.labelled, fit.split.unlabelled, look
+    session = Session(images, s, None)
+    trainer = session.train()
+    net = next(iter(trainer.method.predictors().values()))
+    look = features_of(session.rows)
+    assert look is not None
+    with trainer.judge.as_scored(trainer.method, net):
+        logits = trainer.judge.logits(net, session.rows.x)
+    return logits, session.split.labelled, session.split.unlabelled, look
+
+
+def row(images: ImageSet, method: str, draw: int, leave_out: float | None) -> dict[str, Any]:
+    s = Settings(
+        method=method,
+        backbone="lite0",
+        size=SIDE,
+        labels_per_class=4,
+        val="none",
+        leave_out=leave_out,
+        steps=None if method in PROBES else STEPS,
+        batch=32,
+        unlabelled_batch=128,
+        seed=draw,
+        split_seed=draw,
+        overrides=() if method in PROBES else OPTIM,
+        threads=1,
+        quiet=True,
+    )
+    began = time.monotonic()
+    logits, labelled, learned, look = asked(images, s)
+    hidden = torch.arange(len(images.y))
+    hidden = hidden[~torch.isin(hidden, labelled)]
+    belong, strange = hidden[images.y[hidden] >= 0], hidden[images.y[hidden] < 0]
+    found: dict[str, Any] = {
+        "accuracy": round(float((logits[belong].argmax(1) == images.y[belong]).double().mean()), 4),
+        "learned_from": int((~torch.isin(learned, labelled)).sum()),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    if len(strange):
+        familiar = of_features(look(labelled), images.y[labelled])
+        assert familiar is not None
+        scores = {
+            "distance": familiar.distance(look(torch.arange(len(images.y)))),
+            "energy": energy(logits),
+            "max p": -logits.softmax(1).amax(1),
+        }
+        found["auroc"] = {name: round(auroc(score[belong], score[strange]), 4) for name, score in scores.items()}
+        refused = ~familiar.known(scores["distance"], SHARE)
+        found["lost"], found["refused"] = (round(float(refused[ids].double().mean()), 4) for ids in (belong, strange))
+    return found
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument("--root", type=Path, default=Path("data"))
+    options.add_argument("--draws", type=int, nargs=2, default=(0, 5))
+    options.add_argument("--methods", nargs="*", default=METHODS)
+    told = options.parse_args()
+    torch.set_num_threads(1)
+    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    for pair, names in PAIRS.items():
+        known, others = (at_size(pool(name, told.root, SIDE)) for name in names)
+        others = replace(others, x=others.x[:MOST])
+        for draw in range(*told.draws):
+            for method in told.methods:
+                for kind in POOLS:
+                    about = {"pair": pair, "row": method, "pool": kind, "draw": draw}
+                    if any(about.items() <= one.items() for one in done):
+                        continue
+                    images = mixed(known, None if kind == "clean" else others, draw)
+                    found = {**about, **row(images, method, draw, SHARE if kind == "left out" else None)}
+                    with RESULTS.open("a") as file:
+                        file.write(json.dumps(found) + "\n")
+                    print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()
