@@ -66,8 +66,7 @@ images    --size N --channels 1|3  resized to that side, once; grey or colour
           --weak, --strong NAME    how images are changed to be learned from
 length    --minutes M              or --epochs E, --steps S, --passes P
           --batch N --unlabelled-batch N
-machine   --device cpu|cuda        --threads N
-          --precision fp32|bf16    --compile
+machine   --device cpu|cuda        --threads N --precision fp32|bf16 --compile
 run       --out DIR                folder of the run (default: a new one under runs/)
           --resume                 go on with the run in --out, exactly as if it had not stopped
           --no-report --quiet      without its page; without the bar

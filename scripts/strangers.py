@@ -43,12 +43,11 @@ POOLS = ("clean", "mixed", "left out")
 
 def mixed(known: ImageSet, strangers: ImageSet | None, draw: int) -> ImageSet:
     """All images that belong, with as many strangers; those are of no class, and none of their labels is known."""
-    known = replace(known, test_x=None, test_y=None, paths=None, test_paths=None, sums=())
+    known = replace(known, x=coloured(known.x), test_x=None, test_y=None, paths=None, test_paths=None, sums=())
     if strangers is None:
         return known
     chosen = np.random.default_rng(draw).permutation(len(strangers.x))[: len(known.x)]
-    x = strangers.x[torch.from_numpy(np.sort(chosen))]
-    x = x if x.shape[1] == known.x.shape[1] else x.expand(-1, known.x.shape[1], -1, -1)
+    x = coloured(strangers.x[torch.from_numpy(np.sort(chosen))])
     y = torch.full((len(x),), -1)
     return replace(
         known,
@@ -56,6 +55,11 @@ def mixed(known: ImageSet, strangers: ImageSet | None, draw: int) -> ImageSet:
         y=torch.cat([known.y, y]),
         given=torch.cat([known.given, torch.zeros(len(x)) > 0]),
     )
+
+
+def coloured(x: Tensor) -> Tensor:
+    """Grey ones with three equal channels, so that a set may hold both."""
+    return x.expand(-1, 3, -1, -1).contiguous()
 
 
 def asked(images: ImageSet, s: Settings) -> tuple[Tensor, Tensor, Tensor, Features]:

@@ -1,7 +1,7 @@
-"""The tables of docs/photographs.md that are made of results/tails.jsonl and results/wrong-labels.jsonl.
+"""The tables of docs/photographs.md that are made of results/tails.jsonl, wrong-labels.jsonl and strangers.jsonl.
 
 By `python scripts/uneven_tables.py`: means over the draws, in percent; in brackets the points over the same method with the
-same tail as it is, with the 95% interval of a paired t test.
+same tail as it is, or with a clean pool, with the 95% interval of a paired t test.
 """
 
 import json
@@ -61,6 +61,52 @@ def wrong_labels(rows: list[Row]) -> list[str]:
     return said
 
 
+def strangers(rows: list[Row]) -> list[str]:
+    """How well strangers are told, by pair."""
+    said = [
+        "| half of the pool | AUROC: distance | energy of the probe | of fixmatch | 1 - max p of the probe | of fixmatch "
+        "| belong and refused | strangers refused |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for pair in dict.fromkeys(r["pair"] for r in rows):
+        by = {name: [r for r in rows if (r["pair"], r["row"], r["pool"]) == (pair, name, "mixed")] for name in SCORED}
+        cells = [pair, score(by["probe"], "distance")]
+        cells += [score(by[name], kind) for kind in ("energy", "max p") for name in SCORED]
+        cells += [percent(r[key] for r in by["probe"]) for key in ("lost", "refused")]
+        said.append(f"| {' | '.join(cells)} |")
+    return said
+
+
+SCORED = ("probe", "fixmatch")
+
+
+def score(draws: list[Row], kind: str) -> str:
+    return f"{mean(r['auroc'][kind] for r in draws):.3f}"
+
+
+def cost_of_strangers(rows: list[Row]) -> list[str]:
+    """What strangers in the pool do to the classes that are known, by pair and method."""
+    said = [
+        "| half of the pool | method | draws | clean pool | with the strangers (95%) | with --leave-out 0.05 (95%) "
+        "| learned from, of both |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for pair, method in dict.fromkeys((r["pair"], r["row"]) for r in rows):
+        by = {
+            pool: {r["draw"]: r for r in rows if (r["pair"], r["row"], r["pool"]) == (pair, method, pool)}
+            for pool in ("clean", "mixed", "left out")
+        }
+        cells = [pair, method, str(len(by["clean"])), percent(r["accuracy"] for r in by["clean"].values())]
+        for pool in ("mixed", "left out"):
+            gains = [100 * (row["accuracy"] - by["clean"][d]["accuracy"]) for d, row in by[pool].items()]
+            middle, low, high = with_interval(gains)
+            shown = percent(r["accuracy"] for r in by[pool].values())
+            cells.append(f"{shown}: {middle:+.1f} ({low:+.1f} to {high:+.1f})")
+        kept, whole = (mean(r["learned_from"] for r in by[pool].values()) for pool in ("left out", "mixed"))
+        said.append(f"| {' | '.join([*cells, f'{kept:.0f} of {whole:.0f}'])} |")
+    return said
+
+
 def percent(shares: Any) -> str:
     return f"{100 * mean(shares):.1f}"
 
@@ -71,6 +117,8 @@ def page() -> str:
     for start, lines in (
         ("<!-- tails: made by scripts/uneven_tables.py -->", tails(read("tails.jsonl"))),
         ("<!-- wrong labels: made by scripts/uneven_tables.py -->", wrong_labels(read("wrong-labels.jsonl"))),
+        ("<!-- strangers: made by scripts/uneven_tables.py -->", strangers(read("strangers.jsonl"))),
+        ("<!-- cost of strangers: made by scripts/uneven_tables.py -->", cost_of_strangers(read("strangers.jsonl"))),
     ):
         before, mark, rest = text.partition(start)
         assert mark, f"{PAGE} has no {start}"

@@ -11,7 +11,7 @@ from torch import Tensor
 from halfseen.data.cache import decode_folder
 from halfseen.data.images import EXTENSIONS
 from halfseen.data.sets import ImageSet, check_set, measure, natural
-from halfseen.data.tables import read_labels
+from halfseen.data.tables import of_no_class, read_labels
 from halfseen.errors import UserError
 
 PART_NAMES = {  # reserved: a folder of such a name directly below the root is a part, never a class
@@ -115,7 +115,7 @@ def scan(root: Path, pool: bool = False, albums: bool = False) -> tuple[list[Row
     if not root.exists():
         raise UserError(f"There is no folder {root}: check the path.")
     if os.path.isfile(root / TABLE):
-        rows, others = _table_rows(root, root, None)
+        rows, others = _table_rows(root, root, None, pool)
         if not pool:
             rows, others = _with_own_parts(root, rows, others)
     elif pool and albums:
@@ -148,7 +148,7 @@ def scan(root: Path, pool: bool = False, albums: bool = False) -> tuple[list[Row
 
 def _part_rows(root: Path, name: str, part: str, pool: bool) -> tuple[list[Row], list[tuple[str, str]]]:
     if os.path.isfile(root / name / TABLE):
-        return _table_rows(root, root / name, part)
+        return _table_rows(root, root / name, part, pool)
     return _class_rows(root, root / name, part, pool=pool)
 
 
@@ -168,16 +168,21 @@ def _with_own_parts(
     return rows, others
 
 
-def _table_rows(root: Path, folder: Path, part: str | None) -> tuple[list[Row], list[tuple[str, str]]]:
-    """Every image below the folder, labelled by its table; without a part, a path's first folder may name one."""
+def _table_rows(
+    root: Path, folder: Path, part: str | None, pool: bool = False
+) -> tuple[list[Row], list[tuple[str, str]]]:
+    """Every image below the folder, labelled by its table; without a part, a path's first folder may name one.
+
+    What somebody has looked at and found of no class is no part of it, but of a pool that is to be labelled.
+    """
     others: list[tuple[str, str]] = []
     labels = read_labels(folder / TABLE)
     prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
     by_path = {prefix + path: label for path, label in labels.items()}
     paths = dict.fromkeys([*by_path, *images_in(root, folder, others, but=TABLE)])
-    rows = []
-    for path in paths:
-        rows.append(Row(part or _part_of(path), path, by_path.get(path, "")))
+    strange = set() if pool else {prefix + path for path in of_no_class(folder / TABLE)}
+    others += [(path, f"of no class, says {TABLE}") for path in paths if path in strange]
+    rows = [Row(part or _part_of(path), path, by_path.get(path, "")) for path in paths if path not in strange]
     return rows, others
 
 

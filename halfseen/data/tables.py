@@ -10,6 +10,7 @@ from halfseen.errors import UserError, quoted
 PATH_NAMES = ("path", "file", "filename", "image")
 LABEL_NAMES = ("label", "class")
 NOTE = "halfseen"  # a column of its own, which may be missing
+NONE = "none of these"  # in it: somebody has looked, and the picture is of no class
 UNKNOWN = ("", "-1", "-1.0")  # the last is what pandas makes of -1 in a column with gaps
 MAX_BYTES = 1 << 30
 MOST_NAMES = 9  # columns named in a sentence
@@ -55,6 +56,21 @@ def read_labels(table: Path, below: Path | None = None) -> dict[str, str]:
     if not labels:
         raise UserError(f"{table} has no rows: write a line path,label for each labelled image.")
     return labels
+
+
+def of_no_class(table: Path, below: Path | None = None) -> set[str]:
+    """Paths as `read_labels` has them of the pictures whose note says so and that have no label."""
+    header, rows = rows_in(table)
+    path_at, label_at, note_at = columns_of(header, table)
+    if note_at is None:
+        return set()
+    return {
+        relative(row[path_at].strip(), f"{table}, line {line}", below or table.parent)
+        for line, row in rows
+        if len(row) > max(path_at, label_at, note_at)
+        and row[note_at].strip() == NONE
+        and row[label_at].strip() in UNKNOWN
+    }
 
 
 def columns_of(header: list[str], table: Path) -> tuple[int, int, int | None]:

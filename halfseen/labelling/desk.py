@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from halfseen.data.tables import can_be_written
+from halfseen.data.tables import NONE, can_be_written
 from halfseen.errors import UserError
 from halfseen.labelling.learner import Given, Learnt, wanted
 from halfseen.labelling.names import keys_of, named
-from halfseen.labelling.table import ALIKE, NONE, NOTHING, RANDOM, SKIPPED, Answer, Table
+from halfseen.labelling.table import ALIKE, NOTHING, RANDOM, SKIPPED, Answer, Table
 from halfseen.probes.rows import Array
 from halfseen.suggest.choose import early
 from halfseen.suggest.pool import Pool

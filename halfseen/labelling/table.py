@@ -1,7 +1,7 @@
 """labels.csv while somebody labels: written whole after every answer, and read again when another program changed it.
 
-Beside path and label it has a column `halfseen`, which training does not read: `random` (drawn to be scored on),
-`look-alike` (named with others at once), `none of these`, `skipped`; the last two have no label. Other columns stay.
+Beside path and label it has a column `halfseen`: `random` (drawn to be scored on), `look-alike` (named with others at once),
+`none of these` (which training leaves out), `skipped`; the last two have no label. Other columns stay.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from halfseen.data.tables import NOTE, can_be_written, cell, columns_of, read_la
 from halfseen.errors import UserError, quoted
 from halfseen.machine.files import write_bytes
 
-NONE, SKIPPED, RANDOM, ALIKE = "none of these", "skipped", "random", "look-alike"
+SKIPPED, RANDOM, ALIKE = "skipped", "random", "look-alike"
 
 
 @dataclass(frozen=True)

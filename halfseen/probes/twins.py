@@ -33,7 +33,7 @@ class Twins:
 
 def within(x: Tensor, rows: Tensor, feel: Feel | None = None) -> Twins:
     """Among the pictures x[rows]."""
-    rows = rows[:: 1 + (len(rows) - 1) // MOST]
+    rows = some(rows)
     pairs = found(tiny(x, rows), tiny(x, rows), None if feel is None else (feel(rows), feel(rows)), themselves=True)
     return Twins(named(pairs, rows, rows), len({i for pair in pairs for i in pair[:2]}), len(rows))
 
@@ -42,11 +42,16 @@ def between(
     x: Tensor, rows: Tensor, others: Tensor, feel: Feel | None = None, feel_others: Feel | None = None
 ) -> Twins:
     """Which of the `others` have a twin among x[rows]."""
-    rows = rows[:: 1 + (len(rows) - 1) // MOST]
-    asked = torch.arange(len(others))[:: 1 + (len(others) - 1) // MOST]
+    rows = some(rows)
+    asked = some(torch.arange(len(others)))
     felt = None if feel is None or feel_others is None else (feel(rows), feel_others(asked))
     pairs = found(tiny(x, rows), tiny(others, asked), felt)
     return Twins(named(pairs, rows, asked), len({b for _, b, _ in pairs}), len(asked))
+
+
+def some(rows: Tensor) -> Tensor:
+    """Every so many, where there are more than MOST."""
+    return rows[:: max(1, -(-len(rows) // MOST))]
 
 
 Pairs = list[tuple[int, int, float]]  # places, and the cosine of their pixels

@@ -10,8 +10,9 @@ from torch import Tensor
 from halfseen.backbones import best_installed, load_backbone
 from halfseen.data import ImageSet
 from halfseen.data.bank import Bank, banked
-from halfseen.data.folders import open_folder
+from halfseen.data.folders import TABLE, open_folder
 from halfseen.data.store import Views
+from halfseen.data.tables import of_no_class
 from halfseen.errors import UserError
 from halfseen.model import load_model
 from halfseen.probes.rows import Array, scale_of
@@ -36,6 +37,7 @@ class Pool:
     committee: Array | None = None  # [M, N, K] what each of its networks says
     says: tuple[str, ...] = ()  # the K classes
     val: tuple[Array, tuple[str, ...]] | None = None  # features and labels of a validation part
+    of_no_class: frozenset[str] = frozenset()  # paths: somebody has looked at them
 
     @property
     def labelled(self) -> Array:
@@ -43,7 +45,9 @@ class Pool:
 
     @property
     def seen(self) -> Seen:
-        return Seen(self.x, self.labelled, self.p, self.committee)
+        """What is of no class counts as covered: neither it nor its like is asked for."""
+        settled = [bool(label) or path in self.of_no_class for path, label in zip(self.paths, self.labels, strict=True)]
+        return Seen(self.x, np.flatnonzero(settled), self.p, self.committee)
 
 
 def open_pool(source: Path, look: Look, quiet: bool = False) -> Pool:
@@ -129,4 +133,5 @@ def pooled(
         None
         if val is None or images.val_y is None
         else (scale(val.numpy()), tuple(names[k] for k in images.val_y.tolist())),
+        frozenset(of_no_class(folder / TABLE)) if (folder / TABLE).is_file() else frozenset(),
     )

@@ -94,6 +94,23 @@ def test_a_table_beside_nested_pictures(tmp_path):
     assert ("test/1.png", "in the test part without a label") in data.skipped
 
 
+def test_what_somebody_found_of_no_class_is_no_part_of_the_pool(tmp_path):
+    root = fill(tmp_path / "mine", {"a": 6})
+    rows = [
+        "a/0.png,yes,",
+        "a/1.png,no,random",
+        "a/2.png,,none of these",
+        "a/3.png,,skipped",
+        "a/4.png,no,none of these",
+    ]
+    (root / "labels.csv").write_text("\n".join(["path,label,halfseen", *rows]))
+    data = open_data(root)
+    known = dict(zip(data.paths, data.y.tolist(), strict=True))
+    assert known == {"a/0.png": 1, "a/1.png": 0, "a/3.png": -1, "a/4.png": 0, "a/5.png": -1}  # a label is a label
+    assert data.skipped == (("a/2.png", "of no class, says labels.csv"),)
+    assert "a/2.png" in (open_folder(root, pool=True).paths or ())  # somebody may yet change their mind
+
+
 def test_parts_that_the_table_is_silent_about_are_read_by_their_classes(tmp_path):
     root = fill(tmp_path / "mine", {"a": 3, "test/yes": 2, "test/no": 1, "val": 2})
     (root / "labels.csv").write_text("path,label\na/0.png,yes\na/1.png,no\n")

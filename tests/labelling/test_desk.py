@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from halfseen.data.tables import read_labels
+from halfseen.data.tables import NONE, read_labels
 from halfseen.errors import UserError
 from halfseen.labelling.desk import ALIKES, EVERY_RANDOM, Desk
 from halfseen.labelling.learner import Given, ground_of, learn, scored, wanted
 from halfseen.labelling.names import keys_of, named
-from halfseen.labelling.table import NONE, RANDOM, SKIPPED, Answer, Table
+from halfseen.labelling.table import RANDOM, SKIPPED, Answer, Table
 from halfseen.labelling.worker import Worker, validation
 from halfseen.suggest.choose import EACH, FIRST
 from halfseen.suggest.pool import Pool

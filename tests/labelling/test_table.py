@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from halfseen.data import open_data
-from halfseen.data.tables import can_be_written, read_labels
+from halfseen.data.tables import NONE, can_be_written, read_labels
 from halfseen.errors import UserError
-from halfseen.labelling.table import ALIKE, NONE, NOTHING, RANDOM, SKIPPED, Answer, Table, only_one
+from halfseen.labelling.table import ALIKE, NOTHING, RANDOM, SKIPPED, Answer, Table, only_one
 from tests.labelling.photos import painted
 from tests.shell import alone
 

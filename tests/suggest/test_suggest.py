@@ -81,6 +81,17 @@ def test_what_has_a_label_is_not_suggested_and_covers_what_is_like_it(backbone: 
     assert "red" not in {truth[s.path] for s in found}
 
 
+def test_what_is_of_no_class_is_not_suggested_and_covers_what_is_like_it(backbone: str, tmp_path: Path) -> None:
+    truth = painted(tmp_path / "p")
+    reds, greens = ([path for path, name in truth.items() if name == colour][:6] for colour in ("red", "green"))
+    lines = [f"{path},," + "none of these" for path in reds] + [f"{path},green," for path in greens]
+    (tmp_path / "p" / "labels.csv").write_text("path,label,halfseen\n" + "\n".join(lines))
+    pool = open_pool(tmp_path / "p", Look(backbone))
+    assert len(pool.labelled) == 6
+    assert {truth[s.path] for s in suggestions(pool, 2)} == {"blue"}
+    assert not set(reds) & {s.path for s in suggestions(pool, 40)}
+
+
 def test_albums_and_classes(backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     painted(tmp_path / "p" / "2019", 9)
     painted(tmp_path / "p" / "2020", 6, seed=1)
