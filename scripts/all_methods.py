@@ -1,5 +1,7 @@
 """The tables of docs/all-methods.md, from committed runs: `python scripts/all_methods.py`; a test keeps them equal.
 
+It draws results/photographs-ranks.svg too: the rows of RANKED over SETS, a block for each set and draw that has them all.
+
 DRAWN: from scratch, results.json of `halfseen reproduce`. BANK: on frozen features, results/photographs.jsonl, of rows that
 ran on DRAWS label draws at least. Ranks are means over the draws, among the rows of that table.
 """
@@ -13,13 +15,25 @@ from photographs_tables import score, tables
 
 from halfseen.commands.compare import with_interval
 from halfseen.report.comparison import gain, number, std_of
-from halfseen.report.ranks import mean_ranks
+from halfseen.report.ranks import drawing, mean_ranks, sentence
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "all-methods.md"
 DRAWN = {"digits-all-40": 40, "mnist-all-100": 100, "mnist-all-20": 20}
 BANK = {"cifar10-10k": (2, 4), "cifar100-10k": (2, 4)}
 SWEEP = (1, 4, 25)  # labels a class
+SETS = ("cifar10-2k", "cifar10-10k", "cifar10-tail", "cifar100-10k", "blood", "letters")
+RANKED = (  # rows of methods that every set has; `auto` is one of them each time
+    "probe",
+    "graph",
+    "prototype",
+    "supervised",
+    "mean_teacher",
+    "commatch, aligned",
+    *(f"{name}{how}" for name in ("fixmatch", "dnll") for how in ("", ", aligned", ", aligned to estimate")),
+)
+BEST = 8
+PICTURE = ROOT / "results" / "photographs-ranks.svg"
 DRAWS = 3
 
 
@@ -85,6 +99,65 @@ def bank(table: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
     return said
 
 
+Blocks = dict[tuple[str, int], dict[str, float]]
+
+
+def blocks_of(banks: Any) -> Blocks:
+    """By set and draw: the scores of RANKED, where all of them ran."""
+    found: Blocks = {}
+    for name in SETS:
+        table = banks[(name, 2, 4, 4)]
+        for draw in set.intersection(*(set(table[row]) for row in RANKED)):
+            found[(name, draw)] = {row: score(table[row][draw]) for row in RANKED}
+    return found
+
+
+def best_of(blocks: Blocks) -> list[str]:
+    """The BEST of them by mean rank, the best first."""
+    ranked = dict(zip(RANKED, mean_ranks([list(block.values()) for block in blocks.values()]), strict=True))
+    return sorted(ranked, key=lambda name: ranked[name])[:BEST]
+
+
+def over_sets(blocks: Blocks) -> list[str]:
+    """The best rows against each other: differences are means over the draws of a set, intervals over the sets."""
+    names = best_of(blocks)
+    ranked = dict(zip(names, mean_ranks([[block[n] for n in names] for block in blocks.values()]), strict=True))
+    over = ("probe", names[0])
+    said = [
+        "| row | mean rank among these | "
+        + " | ".join(f"over {name} (95%, over the sets)" for name in over)
+        + " | worst set |",
+        "| --- |" + " --- |" * (2 + len(over)),
+    ]
+    for name in sorted(names, key=lambda n: ranked[n]):
+        cells = [name, f"{ranked[name]:.1f}"]
+        for other in over:
+            gains = by_set(blocks, name, other)
+            middle, low, high = with_interval(gains) if name != other else (0.0, 0.0, 0.0)
+            cells.append("" if name == other else f"{middle:+.1f} ({low:+.1f} to {high:+.1f})")
+        worst = min(by_set(blocks, name, "probe"))
+        said.append(f"| {' | '.join([*cells, f'{worst:+.1f}' if name != 'probe' else ''])} |")
+    return said
+
+
+def by_set(blocks: Blocks, name: str, other: str) -> list[float]:
+    return [mean(b[name] - b[other] for (of, _), b in blocks.items() if of == one) for one in SETS]
+
+
+def picture(blocks: Blocks) -> str:
+    names = best_of(blocks)
+    scores = [[block[name] for name in names] for block in blocks.values()]
+    return drawing(names, scores, f"Mean ranks on a bank of views: {len(blocks)} draws of {len(SETS)} sets")
+
+
+def in_words(blocks: Blocks) -> list[str]:
+    """Friedman and Nemenyi, of all rows and of the best."""
+    names = best_of(blocks)
+    every = sentence(RANKED, [list(block.values()) for block in blocks.values()])
+    best = sentence(names, [[block[name] for name in names] for block in blocks.values()])
+    return [f"{every}.", "", f"Of the best {BEST}, chosen as the best by these blocks: {best}."]
+
+
 def sweep(by_labels: dict[int, dict[str, dict[int, dict[str, Any]]]]) -> list[str]:
     """Rows that ran with every number of labels a class."""
     names = [n for n in by_labels[SWEEP[0]] if all(len(by_labels[k].get(n, {})) >= DRAWS for k in SWEEP)]
@@ -93,6 +166,11 @@ def sweep(by_labels: dict[int, dict[str, dict[int, dict[str, Any]]]]) -> list[st
     for name in sorted(names, key=lambda n: -mean(map(mean, values[n]))):
         said.append(f"| {name} | " + " | ".join(f"{mean(v):.1f} ± {stdev(v):.1f}" for v in values[name]) + " |")
     return said
+
+
+def of_banks() -> Any:
+    rows = (ROOT / "results" / "photographs.jsonl").read_text().splitlines()
+    return tables([json.loads(row) for row in rows])
 
 
 def regions() -> dict[str, list[str]]:
@@ -105,14 +183,14 @@ def regions() -> dict[str, list[str]]:
         )
         if any(row["mean"] is not None for row in rows):
             found[name] = drawn(rows)
-    rows = (ROOT / "results" / "photographs.jsonl").read_text().splitlines()
-    banks = tables([json.loads(row) for row in rows])
+    banks = of_banks()
     for name, views in BANK.items():
         found[name] = bank(banks[(name, *views, 4)])
     by_labels = {k: banks.get(("cifar10-10k", 2, 4, k), {}) for k in SWEEP}
     if all(by_labels.values()):
         found["sweep"] = sweep(by_labels)
-    return found
+    blocks = blocks_of(banks)
+    return {**found, "over-sets": over_sets(blocks), "ranks-over-sets": in_words(blocks)}
 
 
 def page() -> str:
@@ -128,3 +206,4 @@ def page() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
+    PICTURE.write_text(picture(blocks_of(of_banks())))

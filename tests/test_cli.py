@@ -250,7 +250,7 @@ def test_evaluate_on_other_data_maps_classes_by_name(trained: Path, tmp_path: Pa
     np.savez(tmp_path / "strange.npz", x=x, y=np.array([f"digit {k}" for k in y]))
     ended = cli("evaluate", trained, "--data", "strange.npz")
     assert ended.code == 2
-    assert "the model knows none of the classes of strange.npz, such as 'digit 0'" in ended.err
+    assert "the model knows none of the classes of strange.npz, such as 'digit" in ended.err
     ended = cli("evaluate", trained, "--data", "blobs")
     assert ended.code == 2
     assert "the model was trained on pictures of shape (1, 8, 8), and blobs holds vectors" in ended.err

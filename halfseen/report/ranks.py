@@ -18,6 +18,7 @@ Scores = Sequence[Sequence[float]]  # [n blocks][k methods], more is better
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 INK, GREY, BAR = "#222", "#8A919A", "#0072B2"
 WIDE, SIDE, ROW, TOP = 900, 250, 20, 96  # pixels: of the picture, of a side's names, of a name, above the axis' names
+LETTER = 7  # pixels of one of a name: longer ones than usual widen the picture
 
 
 @dataclass(frozen=True)
@@ -97,18 +98,20 @@ def drawing(names: Sequence[str], scores: Scores, about: str) -> str:
     order = sorted(range(k), key=lambda j: R[j])
     left, right = order[: (k + 1) // 2], order[(k + 1) // 2 :][::-1]
     axis = TOP + 12 * len(bars)
+    edge = max(SIDE, 36 + round(LETTER * max(len(f"{name}  0.00") for name in names)))
+    wide = WIDE + 2 * (edge - SIDE)
     high = axis + 40 + ROW * max(len(left), len(right)) + 46
 
     def x(rank: float) -> float:
-        return SIDE + (WIDE - 2 * SIDE) * (rank - 1) / max(1, k - 1)
+        return edge + (wide - 2 * edge) * (rank - 1) / max(1, k - 1)
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE} {high}" width="{WIDE}" height="{high}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}" '
         f'font-family="{html.escape(FONT)}" font-size="13" fill="{INK}">',
         f"<title>{html.escape(about)}</title>",
-        f'<rect width="{WIDE}" height="{high}" fill="white"/>',
+        f'<rect width="{wide}" height="{high}" fill="white"/>',
         text(12, 24, about, weight="bold"),
-        line(x(1), 60, min(x(1 + CD), WIDE - 12), 60, BAR, 3),
+        line(x(1), 60, min(x(1 + CD), wide - 12), 60, BAR, 3),
         text(x(1), 52, f"critical difference {CD:.2f}" + (" (longer than the scale)" if k < 1 + CD else "")),
         line(x(1), axis, x(k), axis, INK, 1),
     ]
@@ -122,7 +125,7 @@ def drawing(names: Sequence[str], scores: Scores, about: str) -> str:
     for side, names_of in (("end", left), ("start", right)):
         for i, j in enumerate(names_of):
             y = axis + 30 + ROW * i
-            at = SIDE - 24 if side == "end" else WIDE - SIDE + 24
+            at = edge - 24 if side == "end" else wide - edge + 24
             parts.append(line(x(R[j]), axis, x(R[j]), y, GREY, 1))
             parts.append(line(x(R[j]), y, at, y, GREY, 1))
             parts.append(text(at + (-6 if side == "end" else 6), y + 4, f"{names[j]}  {R[j]:.2f}", side))

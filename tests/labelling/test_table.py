@@ -25,12 +25,11 @@ def test_an_answer_is_in_the_file_at_once_and_read_again(tmp_path: Path) -> None
     assert Table(tmp_path, {}).answers == table.answers
     assert list(table.answers) == ["photo-1.png", "photo-0.png", "photo-2.png", "photo-3.png", "photo-4.png"]
     assert read_labels(table.file)["photo-1.png"] == "red, or not"
-    images = open_data(tmp_path)  # what training sees of it: no label where there is a note only
+    images = open_data(tmp_path)  # what training sees of it: no label where there is a note only, nothing of no class
     assert dict(zip(images.paths or (), images.y.tolist(), strict=True)) == {
         "photo-0.png": 0,
         "photo-1.png": 1,
         "photo-2.png": 0,
-        "photo-3.png": -1,
         "photo-4.png": -1,
         "photo-5.png": -1,
     }

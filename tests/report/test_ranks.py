@@ -113,3 +113,18 @@ def test_blocks_are_what_all_tables_have(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "argv", ["critical_difference.py", *map(str, files), "--out", str(out)])
     script.main()
     assert "Mean ranks on mnist, digits, 4 draws" in out.read_text()
+
+
+def test_long_names_widen_the_picture() -> None:
+    scores = table(9, 4, step=0.3)
+    short, long = (drawing([name * n for name in "abcd"], scores, "") for n in (8, 60))
+    widths = [float(ET.fromstring(svg).attrib["width"]) for svg in (short, long)]
+    assert widths[0] == 900
+    for element in ET.fromstring(long).iter("{http://www.w3.org/2000/svg}text"):
+        if element.text is not None and element.text[0] in "abcd" and element.text[-3] == ".":
+            room = (
+                float(element.attrib["x"])
+                if element.attrib["text-anchor"] == "end"
+                else widths[1] - float(element.attrib["x"])
+            )
+            assert room > 6.5 * len(element.text)
