@@ -31,51 +31,58 @@ class Twins:
     looked: int  # at so many
 
 
-def within(x: Tensor, rows: Tensor, feel: Feel | None = None) -> Twins:
-    """Among the pictures x[rows]."""
-    rows = some(rows)
-    pairs = found(tiny(x, rows), tiny(x, rows), None if feel is None else (feel(rows), feel(rows)), themselves=True)
-    return Twins(named(pairs, rows, rows), len({i for pair in pairs for i in pair[:2]}), len(rows))
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """Pictures that are compared: some of x, made small once."""
+
+    rows: Tensor  # [n]
+    small: Tensor  # [n, SIDE^2]
+    feel: Feel | None  # of row numbers
+
+    @classmethod
+    def of(cls, x: Tensor, rows: Tensor, feel: Feel | None = None) -> "Kind":
+        """Every so many of x[rows], where there are more than MOST."""
+        some = rows[:: max(1, -(-len(rows) // MOST))]
+        return cls(some, tiny(x, some), feel)
 
 
-def between(
-    x: Tensor, rows: Tensor, others: Tensor, feel: Feel | None = None, feel_others: Feel | None = None
-) -> Twins:
-    """Which of the `others` have a twin among x[rows]."""
-    rows = some(rows)
-    asked = some(torch.arange(len(others)))
-    felt = None if feel is None or feel_others is None else (feel(rows), feel_others(asked))
-    pairs = found(tiny(x, rows), tiny(others, asked), felt)
-    return Twins(named(pairs, rows, asked), len({b for _, b, _ in pairs}), len(asked))
+def within(kind: Kind) -> Twins:
+    """Among the pictures of one kind."""
+    pairs = found(kind, kind)
+    return Twins(named(pairs, kind, kind), len({i for pair in pairs for i in pair[:2]}), len(kind.rows))
 
 
-def some(rows: Tensor) -> Tensor:
-    """Every so many, where there are more than MOST."""
-    return rows[:: max(1, -(-len(rows) // MOST))]
+def between(kind: Kind, others: Kind) -> Twins:
+    """Which of the others have a twin among the first."""
+    pairs = found(kind, others)
+    return Twins(named(pairs, kind, others), len({b for _, b, _ in pairs}), len(others.rows))
 
 
 Pairs = list[tuple[int, int, float]]  # places, and the cosine of their pixels
 
 
-def found(a: Tensor, b: Tensor, felt: tuple[Tensor, Tensor] | None, themselves: bool = False) -> Pairs:
-    """Pairs of rows of a and b, the most alike first."""
+def found(a: Kind, b: Kind) -> Pairs:
+    """Pairs of a picture of a and one of b, the most alike first; each once where both are the same kind."""
     pairs: Pairs = []
-    if felt is not None:
-        mean = felt[0].mean(0)
-        felt = F.normalize(felt[0] - mean), F.normalize(felt[1] - mean)
-    for start in range(0, len(a), BLOCK):
-        cosines = a[start : start + BLOCK] @ b.T
-        if themselves:
-            cosines = cosines.triu(start + 1)
+    felt = None
+    if a.feel is not None and b.feel is not None and len(a.rows):
+        of_a = a.feel(a.rows)
+        mean = of_a.mean(0)
+        felt = F.normalize(of_a - mean), F.normalize((of_a if a is b else b.feel(b.rows)) - mean)
+    for start in range(0, len(a.rows), BLOCK):
+        first = start if a is b else 0
+        cosines = a.small[start : start + BLOCK] @ b.small[first:].T
+        if a is b:
+            cosines = cosines.triu(1)
         for i, j in (cosines > (SAME if felt is None else ALIKE)).nonzero().tolist():
-            alike = float(cosines[i, j])
-            if alike > SAME or (felt is not None and float(felt[0][start + i] @ felt[1][j]) > FELT):
-                pairs.append((start + i, j, alike))
+            alike, i, j = float(cosines[i, j]), start + i, first + j
+            if alike > SAME or (felt is not None and float(felt[0][i] @ felt[1][j]) > FELT):
+                pairs.append((i, j, alike))
     return sorted(pairs, key=lambda pair: -pair[2])
 
 
-def named(pairs: Pairs, a: Tensor, b: Tensor) -> tuple[tuple[int, int], ...]:
-    return tuple((int(a[i]), int(b[j])) for i, j, _ in pairs)
+def named(pairs: Pairs, a: Kind, b: Kind) -> tuple[tuple[int, int], ...]:
+    return tuple((int(a.rows[i]), int(b.rows[j])) for i, j, _ in pairs)
 
 
 def tiny(x: Tensor, rows: Tensor) -> Tensor:

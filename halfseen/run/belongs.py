@@ -16,7 +16,7 @@ from halfseen.data.bank import Bank
 from halfseen.errors import UserError
 from halfseen.probes import strange, twins
 from halfseen.probes.strange import SHARE, Familiar, of_features, of_logits
-from halfseen.probes.twins import Twins
+from halfseen.probes.twins import Kind, Twins
 
 ENOUGH = 20  # validation pictures whose energies say what is usual
 MANY = 2  # times what was to be expected, from which on strangers are told of
@@ -49,12 +49,13 @@ class Strangers:
         return {"strange_ids": self.ids.numpy(), "strange": self.scores.float().numpy()}
 
 
-def features_of(rows: ImageSet, vectors: bool = False) -> Features | None:
+def features_of(rows: ImageSet, part: str = "x", vectors: bool = False) -> Features | None:
     """What distances are measured in: the clean rows of a bank; vectors, where these are features and stay what they are."""
+    x = getattr(rows, part)
     if isinstance(rows.bank, Bank):
         bank = rows.bank
-        return lambda ids: bank.clean(rows.x[ids, 0])
-    return (lambda ids: rows.x[ids]) if vectors and not rows.is_images else None
+        return lambda ids: bank.clean(x[ids, 0])
+    return (lambda ids: x[ids]) if vectors and not rows.is_images else None
 
 
 def strangers(
@@ -93,7 +94,7 @@ def without_strangers(rows: ImageSet, split: Split, share: float, vectors: bool 
     share: of the images that belong, which may be lost with them.
     """
     strange.checked(share)
-    look = features_of(rows, vectors)
+    look = features_of(rows, vectors=vectors)
     if look is None:
         raise UserError(
             "--leave-out finds strangers by the features of a frozen backbone, and this run has none: take --backbone "
@@ -121,14 +122,11 @@ def twins_of(pictures: ImageSet, rows: ImageSet, split: Split) -> dict[str, Any]
     """Near-duplicates among the training images, and of test images among these; empty where there are no pictures."""
     if not pictures.is_images:
         return {}
-    look, look_test = features_of(rows), None
-    if isinstance(rows.bank, Bank) and rows.test_x is not None:
-        bank, numbers = rows.bank, rows.test_x[:, 0]
-        look_test = lambda ids: bank.clean(numbers[ids])  # noqa: E731
-    ids = torch.unique(torch.cat([split.labelled, split.unlabelled]))
-    found = {"training": twins.within(pictures.x, ids, look)}
+    training = Kind.of(pictures.x, torch.unique(torch.cat([split.labelled, split.unlabelled])), features_of(rows))
+    found = {"training": twins.within(training)}
     if pictures.test_x is not None and len(pictures.test_x):
-        found["test"] = twins.between(pictures.x, ids, pictures.test_x, look, look_test)
+        test = Kind.of(pictures.test_x, torch.arange(len(pictures.test_x)), features_of(rows, "test_x"))
+        found["test"] = twins.between(training, test)
     return {name: listed(each) for name, each in found.items()}
 
 

@@ -25,3 +25,25 @@ def test_wrong_labels_are_means_of_the_draws() -> None:
         {**shared, "first10": 0.5, "top": top, "suspected": 4, "precision": 1.0, "recall": 0.5} for top in (0.5, 1.0)
     ]
     assert script.wrong_labels(rows)[2:] == ["| s | 60 | 6 | 50.0 | 75.0 | 4 | 100.0 | 50.0 |"]
+
+
+def stranger(pool: str, draw: int, accuracy: float, row: str = "probe") -> script.Row:
+    found = {"pair": "a among b", "row": row, "pool": pool, "draw": draw, "accuracy": accuracy, "learned_from": 100}
+    if pool == "clean":
+        return found
+    auroc = {"distance": 0.9 + draw / 100, "energy": 0.5, "max p": 0.25}
+    return {**found, "auroc": auroc, "lost": 0.04, "refused": 0.5, "learned_from": 60 if pool == "left out" else 200}
+
+
+def test_strangers_are_measured_on_the_mixed_pool() -> None:
+    rows = [stranger(pool, d, 0.5, row) for pool in ("mixed", "left out") for d in (0, 2) for row in script.SCORED]
+    assert script.strangers(rows)[2:] == ["| a among b | 0.910 | 0.500 | 0.500 | 0.250 | 0.250 | 4.0 | 50.0 |"]
+
+
+def test_what_strangers_cost_is_paired_by_draw() -> None:
+    rows = [stranger("clean", 0, 0.8), stranger("clean", 1, 0.6)]
+    rows += [stranger("mixed", 1, 0.5), stranger("mixed", 0, 0.5)]  # -10 and -30
+    rows += [stranger("left out", 0, 0.8), stranger("left out", 1, 0.6)]
+    (line,) = script.cost_of_strangers(rows)[2:]
+    assert line.startswith("| a among b | probe | 2 | 70.0 | 50.0: -20.0 (")
+    assert line.endswith("| 70.0: +0.0 (+0.0 to +0.0) | 60 of 200 |")
