@@ -4,7 +4,8 @@ SETS: cifar10-2k (another size: cifar10-500), letters, blood, and painted (60 sm
 --labels: `suggest`, `label --train` in headless Chromium by keyboard with the set's own labels for answers (first of the
 folder, then of the last run), `train`, `predict`; each timed as the command that a user types, and scored on test images,
 or on what has no label. Beside it as many labels at random, trained alike (--no-random: not). A line for each in
-results/journey.jsonl (--out).
+results/journey.jsonl (--out). Nobody answers more than once in PACE seconds, as no person does: while the page is still
+choosing, it asks for any picture.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from tests.labelling.photos import painted
 
 RESULTS = Path("results/journey.jsonl")
 ASKED = "(now?.question ? now.question.id : null)"
+PACE = 1.0
 START = 1800.0  # seconds for the backbone to look at every picture
 
 
@@ -99,6 +101,7 @@ def answer(page: Page, truth: dict[str, str]) -> None:
         page.type(name)
         page.key("Enter")
     page.until(f"!busy && {ASKED} !== {asked}")
+    time.sleep(PACE)
 
 
 def scored(run: Path, place: Path, pool: dict[str, str], test: dict[str, str]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The tables of docs/photographs.md that are made of results/tails.jsonl, wrong-labels.jsonl and strangers.jsonl.
+"""The tables of docs/photographs.md that are made of results/tails, wrong-labels, strangers and journey.jsonl.
 
 By `python scripts/uneven_tables.py`: means over the draws, in percent; in brackets the points over the same method with the
 same tail as it is, or with a clean pool, with the 95% interval of a paired t test.
@@ -107,6 +107,30 @@ def cost_of_strangers(rows: list[Row]) -> list[str]:
     return said
 
 
+def journey(rows: list[Row]) -> list[str]:
+    """From no label to a model, round by round: seconds of each step, and accuracy beside as many random labels."""
+    steps = ("suggest", "label_start", "label_answers", "train", "predict")
+    said = [
+        "| labels | typical and unsure ones | as many at random | " + " | ".join(SECONDS[s] for s in steps) + " |",
+        "| --- |" + " --- |" * (2 + len(steps)),
+    ]
+    for labels in dict.fromkeys(r["labels"] for r in rows):
+        of = {r["how"]: r for r in rows if r["labels"] == labels}
+        cells = [str(labels), *(f"{100 * of[how]['accuracy']:.1f}" for how in ("suggested", "random"))]
+        cells += [f"{of['suggested'][step]:.0f}" for step in steps]
+        said.append(f"| {' | '.join(cells)} |")
+    return said
+
+
+SECONDS = {
+    "suggest": "suggest, s",
+    "label_start": "until the page is there, s",
+    "label_answers": "answers of a machine, s",
+    "train": "train, s",
+    "predict": "predict 2,000, s",
+}
+
+
 def percent(shares: Any) -> str:
     return f"{100 * mean(shares):.1f}"
 
@@ -117,6 +141,7 @@ def page() -> str:
     for start, lines in (
         ("<!-- tails: made by scripts/uneven_tables.py -->", tails(read("tails.jsonl"))),
         ("<!-- wrong labels: made by scripts/uneven_tables.py -->", wrong_labels(read("wrong-labels.jsonl"))),
+        ("<!-- journey: made by scripts/uneven_tables.py -->", journey(read("journey.jsonl"))),
         ("<!-- strangers: made by scripts/uneven_tables.py -->", strangers(read("strangers.jsonl"))),
         ("<!-- cost of strangers: made by scripts/uneven_tables.py -->", cost_of_strangers(read("strangers.jsonl"))),
     ):

@@ -31,6 +31,7 @@ def label(source: Path, train: bool, every: int, port: int, show: bool, seed: in
             table = Table(pool.folder, by_folders(pool))
             desk = Desk(pool, table, train=train, every=every, seed=seed)
             worker = Worker(desk)
+            worker.turn()  # a second or two, so that the first picture is well chosen and not any
             worker.start()
             token, port = secrets.token_urlsafe(24), listener.getsockname()[1]
             address = f"http://{HOME}:{port}/{token}/"

@@ -28,17 +28,21 @@ class Worker(threading.Thread):
             self.desk.wake.clear()
             if self.ended:
                 return
-            try:
-                if self.desk.train and self.desk.since >= self.desk.every:
-                    self.train()
-                if self.desk.wants():
-                    self.desk.choose()
-                self.desk.failed = ""
-            except Exception as e:  # the answers are safe; what went wrong is said on the page and in the terminal
-                traceback.print_exc()
-                self.desk.failed = f"{type(e).__name__}: {e}"
-            finally:
-                self.desk.busy = False
+            self.turn()
+
+    def turn(self) -> None:
+        """Learn and choose, as far as either is wanted."""
+        try:
+            if self.desk.train and self.desk.since >= self.desk.every:
+                self.train()
+            if self.desk.wants():
+                self.desk.choose()
+            self.desk.failed = ""
+        except Exception as e:  # the answers are safe; what went wrong is said on the page and in the terminal
+            traceback.print_exc()
+            self.desk.failed = f"{type(e).__name__}: {e}"
+        finally:
+            self.desk.busy = False
 
     def train(self) -> None:
         desk, since = self.desk, self.desk.since

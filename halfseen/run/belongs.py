@@ -68,17 +68,17 @@ def strangers(
             return None
         ids = pool_of(rows, split)
         return Strangers(familiar, ids, familiar.distance(look(ids)))
+    others = ~torch.isin(split.unlabelled, split.labelled)
+    ids = split.unlabelled[others]
+    rest = rows.x.new_empty(0, 1) if hidden is None else hidden[others]
     val = logits.get("val")
     if val is not None and len(val) >= ENOUGH:
         familiar = of_logits(val, "validation")
-    elif hidden is not None and len(hidden):
-        familiar = of_logits(hidden, "unlabelled")
+    elif len(rest):
+        familiar = of_logits(rest, "unlabelled")
     else:
         return None
-    if hidden is None:
-        return Strangers(familiar, torch.empty(0, dtype=torch.int64), torch.empty(0))
-    others = ~torch.isin(split.unlabelled, split.labelled)
-    return Strangers(familiar, split.unlabelled[others], strange.energy(hidden[others]))
+    return Strangers(familiar, ids, strange.energy(rest))
 
 
 def pool_of(rows: ImageSet, split: Split) -> Tensor:

@@ -134,6 +134,23 @@ def test_without_fixed_features_it_is_energy(mixed: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "no").exists()
 
 
+def test_what_is_usual_is_asked_of_held_out_images_where_they_are_enough(mixed: Path, tmp_path: Path) -> None:
+    images = open_data(mixed / "train", size=16)
+    for val, of in (("10", "validation"), ("3", "unlabelled")):
+        given = {"backbone": "none", "method": "fixmatch", "val": val, "labels_per_class": 12, "report": False}
+        halfseen.train(images, out=tmp_path / of, quiet=True, **STEPS, **given)
+        assert metrics_of(tmp_path / of)["strangers"]["of"] == of
+
+
+def test_where_every_image_has_its_label_nothing_may_be_strange(tmp_path: Path) -> None:
+    place = folder(tmp_path / "all", 60, n=4)
+    given = {"backbone": "none", "method": "supervised", "val": "none", "report": False, "size": 16}
+    halfseen.train(place, out=tmp_path / "out", quiet=True, **STEPS, **given)
+    assert "strangers" not in metrics_of(tmp_path / "out")
+    with pytest.raises(UserError, match="does not hold what strangeness is measured by"):
+        halfseen.load(tmp_path / "out").known(place)
+
+
 def test_a_probe_of_vectors_measures_the_vectors(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=(60, 8)).astype(np.float32) + 4 * np.eye(8, dtype=np.float32)[random.integers(0, 2, 60)]
