@@ -125,6 +125,8 @@ def test_forty_labels_by_keyboard_a_kill_in_the_middle_and_a_trained_model(brows
     truth = painted(photos, 90)
     command = Command(photos, backbone, tmp_path / "1.log")
     page = browser.page(command.address)
+    page.until("now && now.question")
+    assert page.eval("now.question.why") == "typical"  # chosen before the page was there, and not any
     for n in range(1, 21):
         name(page, truth[page.until("now && now.question && now.question.path")])
         assert page.eval("now.named") == n
