@@ -2,10 +2,11 @@
 
 PAIRS: the pictures that belong, and the strangers among them, as many of both as the smaller set has; `lite0` at 96 pixels,
 4 labels a class, draws 0 to 4. Rows of results/strangers.jsonl, by pair, method, pool and draw; what is there is not made
-again. The pool is clean (no stranger), mixed, or mixed and trained with --leave-out 0.05.
+again. The pool is clean (no stranger), mixed, or mixed and trained with --leave-out 0.05 (--shares: other ones too, of the
+last pair).
 
     accuracy            on the images that belong and show no label, those that were left out with the strangers among them
-    auroc               how often a stranger is stranger than such an image: by distance, energy, and 1 - max p
+    auroc               how often a stranger is stranger than such an image: by distance, energy (not of probes), 1 - max p
     lost, refused       of those that belong, and of the strangers, what --reject 0.05 refuses, by distance
 """
 
@@ -31,14 +32,14 @@ from halfseen.settings import Settings
 from halfseen.training.metrics import auroc
 
 RESULTS = Path("results/strangers.jsonl")
+LAST = "CIFAR-100 among CIFAR-10"
 PAIRS = {
     "letters among blood cells": ("blood", "letters"),
     "blood cells among letters": ("letters", "blood"),
-    "CIFAR-100 among CIFAR-10": ("cifar10-2k", "cifar100-10k"),
+    LAST: ("cifar10-2k", "cifar100-10k"),
 }
 MOST = 2_000
 METHODS = ("probe", "graph", "fixmatch", "dnll")
-POOLS = ("clean", "mixed", "left out")
 
 
 def mixed(known: ImageSet, strangers: ImageSet | None, draw: int) -> ImageSet:
@@ -112,13 +113,19 @@ def row(images: ImageSet, method: str, draw: int, leave_out: float | None) -> di
         assert familiar is not None
         scores = {
             "distance": familiar.distance(look(torch.arange(len(images.y)))),
-            "energy": energy(logits),
             "max p": -logits.softmax(1).amax(1),
         }
+        if method not in PROBES:  # whose logits are logarithms of probabilities, which have no energy
+            scores["energy"] = energy(logits)
         found["auroc"] = {name: round(auroc(score[belong], score[strange]), 4) for name, score in scores.items()}
         refused = ~familiar.known(scores["distance"], SHARE)
         found["lost"], found["refused"] = (round(float(refused[ids].double().mean()), 4) for ids in (belong, strange))
     return found
+
+
+def kinds(shares: list[float]) -> list[tuple[str, float | None]]:
+    """Pools by name, with the share of --leave-out."""
+    return [("clean", None), ("mixed", None), ("left out", SHARE), *((f"left out, {s:g}", s) for s in shares)]
 
 
 def main() -> None:
@@ -126,6 +133,7 @@ def main() -> None:
     options.add_argument("--root", type=Path, default=Path("data"))
     options.add_argument("--draws", type=int, nargs=2, default=(0, 5))
     options.add_argument("--methods", nargs="*", default=METHODS)
+    options.add_argument("--shares", type=float, nargs="*", default=[0.3])
     told = options.parse_args()
     torch.set_num_threads(1)
     done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
@@ -134,12 +142,12 @@ def main() -> None:
         others = replace(others, x=others.x[:MOST])
         for draw in range(*told.draws):
             for method in told.methods:
-                for kind in POOLS:
+                for kind, share in kinds(told.shares if pair == LAST else []):
                     about = {"pair": pair, "row": method, "pool": kind, "draw": draw}
                     if any(about.items() <= one.items() for one in done):
                         continue
                     images = mixed(known, None if kind == "clean" else others, draw)
-                    found = {**about, **row(images, method, draw, SHARE if kind == "left out" else None)}
+                    found = {**about, **row(images, method, draw, share)}
                     with RESULTS.open("a") as file:
                         file.write(json.dumps(found) + "\n")
                     print(json.dumps(found), flush=True)

@@ -6,7 +6,7 @@ same tail as it is, or with a clean pool, with the 95% interval of a paired t te
 
 import json
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 from halfseen.commands.compare import with_interval
@@ -64,20 +64,21 @@ def wrong_labels(rows: list[Row]) -> list[str]:
 def strangers(rows: list[Row]) -> list[str]:
     """How well strangers are told, by pair."""
     said = [
-        "| half of the pool | AUROC: distance | energy of the probe | of fixmatch | 1 - max p of the probe | of fixmatch "
+        "| half of the pool | AUROC: distance | energy of fixmatch | 1 - max p of fixmatch | of the probe "
         "| belong and refused | strangers refused |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for pair in dict.fromkeys(r["pair"] for r in rows):
         by = {name: [r for r in rows if (r["pair"], r["row"], r["pool"]) == (pair, name, "mixed")] for name in SCORED}
-        cells = [pair, score(by["probe"], "distance")]
-        cells += [score(by[name], kind) for kind in ("energy", "max p") for name in SCORED]
+        shown = (("probe", "distance"), ("fixmatch", "energy"), ("fixmatch", "max p"), ("probe", "max p"))
+        cells = [pair, *(score(by[name], kind) for name, kind in shown)]
         cells += [percent(r[key] for r in by["probe"]) for key in ("lost", "refused")]
         said.append(f"| {' | '.join(cells)} |")
     return said
 
 
 SCORED = ("probe", "fixmatch")
+DIRTY = ("mixed", "left out", "left out, 0.3")
 
 
 def score(draws: list[Row], kind: str) -> str:
@@ -88,22 +89,25 @@ def cost_of_strangers(rows: list[Row]) -> list[str]:
     """What strangers in the pool do to the classes that are known, by pair and method."""
     said = [
         "| half of the pool | method | draws | clean pool | with the strangers (95%) | with --leave-out 0.05 (95%) "
-        "| learned from, of both |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| with 0.3 (95%) | learned from: of both, with 0.05, 0.3 |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for pair, method in dict.fromkeys((r["pair"], r["row"]) for r in rows):
         by = {
             pool: {r["draw"]: r for r in rows if (r["pair"], r["row"], r["pool"]) == (pair, method, pool)}
-            for pool in ("clean", "mixed", "left out")
+            for pool in ("clean", *DIRTY)
         }
         cells = [pair, method, str(len(by["clean"])), percent(r["accuracy"] for r in by["clean"].values())]
-        for pool in ("mixed", "left out"):
+        for pool in DIRTY:
+            if not by[pool]:
+                cells.append("")
+                continue
             gains = [100 * (row["accuracy"] - by["clean"][d]["accuracy"]) for d, row in by[pool].items()]
             middle, low, high = with_interval(gains)
             shown = percent(r["accuracy"] for r in by[pool].values())
             cells.append(f"{shown}: {middle:+.1f} ({low:+.1f} to {high:+.1f})")
-        kept, whole = (mean(r["learned_from"] for r in by[pool].values()) for pool in ("left out", "mixed"))
-        said.append(f"| {' | '.join([*cells, f'{kept:.0f} of {whole:.0f}'])} |")
+        kept = [f"{mean(r['learned_from'] for r in by[pool].values()):,.0f}" for pool in DIRTY if by[pool]]
+        said.append(f"| {' | '.join([*cells, ', '.join(kept)])} |")
     return said
 
 
@@ -111,13 +115,18 @@ def journey(rows: list[Row]) -> list[str]:
     """From no label to a model, round by round: seconds of each step, and accuracy beside as many random labels."""
     steps = ("suggest", "label_start", "label_answers", "train", "predict")
     said = [
-        "| labels | typical and unsure ones | as many at random | " + " | ".join(SECONDS[s] for s in steps) + " |",
-        "| --- |" + " --- |" * (2 + len(steps)),
+        "| labels | seeds | those that are suggested | as many at random | "
+        + " | ".join(SECONDS[s] for s in steps)
+        + " |",
+        "| --- |" + " --- |" * (3 + len(steps)),
     ]
     for labels in dict.fromkeys(r["labels"] for r in rows):
-        of = {r["how"]: r for r in rows if r["labels"] == labels}
-        cells = [str(labels), *(f"{100 * of[how]['accuracy']:.1f}" for how in ("suggested", "random"))]
-        cells += [f"{of['suggested'][step]:.0f}" for step in steps]
+        of = {how: [r for r in rows if (r["labels"], r["how"]) == (labels, how)] for how in ("suggested", "random")}
+        cells = [str(labels), str(len(of["suggested"]))]
+        for how in of:
+            each = [f"{100 * r['accuracy']:.1f}" for r in sorted(of[how], key=lambda r: int(r["seed"]))]
+            cells.append(f"{percent(r['accuracy'] for r in of[how])} ({', '.join(each)})")
+        cells += [f"{median(r[step] for r in of['suggested']):.0f}" for step in steps]
         said.append(f"| {' | '.join(cells)} |")
     return said
 

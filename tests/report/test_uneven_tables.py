@@ -37,7 +37,7 @@ def stranger(pool: str, draw: int, accuracy: float, row: str = "probe") -> scrip
 
 def test_strangers_are_measured_on_the_mixed_pool() -> None:
     rows = [stranger(pool, d, 0.5, row) for pool in ("mixed", "left out") for d in (0, 2) for row in script.SCORED]
-    assert script.strangers(rows)[2:] == ["| a among b | 0.910 | 0.500 | 0.500 | 0.250 | 0.250 | 4.0 | 50.0 |"]
+    assert script.strangers(rows)[2:] == ["| a among b | 0.910 | 0.500 | 0.250 | 0.250 | 4.0 | 50.0 |"]
 
 
 def test_what_strangers_cost_is_paired_by_draw() -> None:
@@ -46,4 +46,12 @@ def test_what_strangers_cost_is_paired_by_draw() -> None:
     rows += [stranger("left out", 0, 0.8), stranger("left out", 1, 0.6)]
     (line,) = script.cost_of_strangers(rows)[2:]
     assert line.startswith("| a among b | probe | 2 | 70.0 | 50.0: -20.0 (")
-    assert line.endswith("| 70.0: +0.0 (+0.0 to +0.0) | 60 of 200 |")
+    assert line.endswith("| 70.0: +0.0 (+0.0 to +0.0) |  | 200, 60 |")
+
+
+def test_the_journey_is_told_by_round_with_every_seed() -> None:
+    took = {"suggest": 10.0, "label_start": 5.2, "label_answers": 20.4, "train": 70.0, "predict": 15.0}
+    rows = [{"labels": 20, "seed": s, "how": "random", "accuracy": 0.3} for s in (0, 1)]
+    rows += [{"labels": 20, "seed": s, "how": "suggested", "accuracy": a, **took} for s, a in ((1, 0.6), (0, 0.4))]
+    said = "| 20 | 2 | 50.0 (40.0, 60.0) | 30.0 (30.0, 30.0) | 10 | 5 | 20 | 70 | 15 |"
+    assert script.journey(rows)[2:] == [said]
