@@ -104,15 +104,16 @@ def without_strangers(rows: ImageSet, split: Split, share: float, vectors: bool 
     if familiar is None:
         raise UserError("--leave-out measures by the labelled images, and there is one: label more, or leave it out")
     ids = split.unlabelled
-    keep = familiar.known(familiar.distance(look(ids)), share) | torch.isin(ids, split.labelled)
-    kept = ids[keep]
-    if len(ids) and bool(torch.isin(kept, split.labelled).all()):
+    hidden = ~torch.isin(ids, split.labelled)  # some methods use the labelled images unlabelled too
+    strangers = hidden & ~familiar.known(familiar.distance(look(ids)), share)
+    out, of = int(strangers.sum()), int(hidden.sum())
+    if out and out == of:
         raise UserError(
-            f"--leave-out {share:g} leaves none of the {len(ids)} unlabelled images: none is like the labelled ones; "
-            "look at them, or give a smaller share"
+            f"--leave-out {share:g} leaves none of the {of} unlabelled images: none is like the labelled ones; look at "
+            "them, or give a smaller share"
         )
-    said = f"{len(ids) - len(kept)} of {len(ids)} unlabelled images are strangers and left out of training"
-    return replace(split, unlabelled=kept), said
+    said = f"{out} of {of} unlabelled images are strangers and left out of training"
+    return replace(split, unlabelled=ids[~strangers]), said
 
 
 # ---- twins ---------------------------------------------------------------------------------------------------------------
