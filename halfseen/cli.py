@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
@@ -341,11 +341,13 @@ class Bench:
     """With --methods: their network; default wrn-28-2."""
     batch: tuple[int, int] | None = None
     """With --methods: labelled and unlabelled rows of a step; default 64 448, with --quick 8 56."""
+    only: Literal["all", "bank"] = "all"
+    """bank: a bank of views alone, some minutes in place of half an hour."""
 
     def __call__(self) -> None:
         from halfseen.commands.bench import bench
 
-        bench(self.quick, self.device, self.out, None, self.methods, self.net, self.batch)
+        bench(self.quick, self.device, self.out, None, self.methods, self.net, self.batch, self.only)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
@@ -45,15 +45,18 @@ def bench(
     methods: Sequence[str] = (),
     net: str | None = None,
     batch: tuple[int, int] | None = None,
+    only: Literal["all", "bank"] = "all",
 ) -> dict[str, Any]:
     """Measure, print the table, write the figures to `out`, and return them.
 
-    methods: nothing but a step of these, over one of the first, with this network and these rows of a step.
+    methods: nothing but a step of these, over one of the first, with this network and these rows of a step. only: a part.
     """
     if out is not None:
         check_place(out)
     if not methods and (net or batch):
         raise UserError("--net and --batch are for --methods; name methods too, as in --methods fixmatch dnll")
+    if methods and only != "all":
+        raise UserError(f"--methods and --only {only} are two things to measure; give one of them")
     if methods and len(set(methods)) < 2:
         raise UserError("--methods compares; name two or more, as in --methods mean_teacher dnll")
     if batch and min(batch) < 1:
@@ -69,6 +72,8 @@ def bench(
         if batch:
             case = dataclasses.replace(case, labelled=batch[0], unlabelled=batch[1])
         rows = measure_methods(where, dataclasses.replace(sizes, wide=case), list(dict.fromkeys(methods)))
+    elif only == "bank":
+        rows = measure_bank(where, sizes)
     else:
         rows, shares = measure(where, sizes)
     print_report(Console(), facts, rows, shares)
@@ -104,6 +109,24 @@ def measure_methods(device: torch.device, sizes: Sizes, methods: Sequence[str]) 
         return steps_of(task, subjects, passes)
 
 
+def measure_bank(device: torch.device, sizes: Sizes) -> list[Row]:
+    if device.type != "cpu" or not bank.there():
+        raise UserError(
+            "--only bank measures a bank of lite0 on a CPU; pip install 'halfseen[lite0]', and leave --device out"
+        )
+    with Sections(1) as sections:
+        return of_bank(sizes, sections)
+
+
+def of_bank(sizes: Sizes, sections: Sections) -> list[Row]:
+    sections.next("a bank of views")
+    made = [
+        bank.making(side, n, sizes.rounds, (side, n) in FULL.bank.items(), sections.tick)
+        for side, n in sizes.bank.items()
+    ]
+    return made + bank.using(sizes.kept, sizes.kept >= FULL.kept, sections.tick)
+
+
 def measure(device: torch.device, sizes: Sizes) -> tuple[list[Row], dict[str, dict[str, float]]]:
     """All rows, and for each network the share of each part in a step."""
     rows: list[Row] = []
@@ -134,12 +157,7 @@ def measure(device: torch.device, sizes: Sizes) -> tuple[list[Row], dict[str, di
             sections.next("memory")
             rows += memory(sizes.images, sections.tick)
             if bank.there():
-                sections.next("a bank of views")
-                rows += [
-                    bank.making(side, n, sizes.rounds, (side, n) in FULL.bank.items(), sections.tick)
-                    for side, n in sizes.bank.items()
-                ]
-                rows += bank.using(sizes.kept, sizes.kept >= FULL.kept, sections.tick)
+                rows += of_bank(sizes, sections)
             sections.next("starting")
             rows += start_up(sizes.starts, sections.tick)
     return rows, shares

@@ -263,11 +263,14 @@ class Store:
     def seen(
         self, x: Tensor, sums: NDArray[np.void], view: str, at: NDArray[Any]
     ) -> Iterator[tuple[NDArray[Any], Tensor]]:
-        """(positions, what the backbone is shown), the next chunk made while one is looked at."""
+        """(positions, what the backbone is shown), chunk by chunk.
+
+        One after the other: a thread that made the next chunk meanwhile would take a core from a backbone that uses all of
+        them and waits for the slowest (on two cores that cost a tenth of the speed).
+        """
         kind = view.partition("-")[0]
         zero, one = torch.zeros(x.shape[1]), torch.ones(x.shape[1])
-
-        def chunk(start: int) -> tuple[NDArray[Any], Tensor]:
+        for start in range(0, len(at), CHUNK):
             chosen = at[start : start + CHUNK]
             seeds = [self.seed_of(sums[i].tobytes(), view) for i in chosen]
             policy = make_policy(
@@ -279,15 +282,7 @@ class Store:
                 draws=ByImage(seeds),
             )
             shown = policy(x[torch.from_numpy(chosen)])
-            return chosen, shown if shown.shape[1] == 3 else shown.expand(-1, 3, -1, -1)
-
-        with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(chunk, 0)
-            for start in range(0, len(at), CHUNK):
-                ready = ahead.result()
-                if start + CHUNK < len(at):
-                    ahead = pool.submit(chunk, start + CHUNK)
-                yield ready
+            yield chosen, shown if shown.shape[1] == 3 else shown.expand(-1, 3, -1, -1)
 
     def seed_of(self, digest: bytes, view: str) -> int:
         whole = hashlib.blake2b(digest + f"{view}/{self.about['seed']}".encode(), digest_size=8).digest()

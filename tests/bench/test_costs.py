@@ -1,5 +1,6 @@
 """The bench's rows of what a user waits for: each runs what it names, and is a number with its target beside it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,11 @@ import pytest
 
 from halfseen.bench import bank, peak
 from halfseen.bench.costs import ended, first_step, loading, memory, write_pictures
+from halfseen.bench.rows import Row
 from halfseen.bench.show import figure, wanted
+from halfseen.commands.bench import bench
 from halfseen.data import open_data
+from halfseen.errors import UserError
 
 SAID: list[str] = []
 
@@ -100,3 +104,17 @@ def test_a_bank_is_measured_against_the_forwards_in_it(monkeypatch: pytest.Monke
     assert trained.value > 0
     assert memory.value > 50  # MiB: torch alone
     assert (wanted(again), wanted(trained)) == ("≤ 1 s at full size", "≤ 20 s at full size")
+
+
+def test_a_bank_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bank, "there", lambda: True)
+    monkeypatch.setattr(bank, "making", lambda side, *_: Row(f"bank/{side}", 0.9, "x", "made"))
+    monkeypatch.setattr(bank, "using", lambda n, *_: [Row("bank/training", 5.0, "s", f"on {n}")])
+    found = bench(False, "cpu", tmp_path / "bank.json", only="bank")
+    assert [row["name"] for row in found["rows"]] == ["bank/96", "bank/224", "bank/training"]
+    assert json.loads((tmp_path / "bank.json").read_text())["rows"] == found["rows"]
+    with pytest.raises(UserError, match="are two things to measure"):
+        bench(False, "cpu", None, methods=("dnll", "fixmatch"), only="bank")
+    monkeypatch.setattr(bank, "there", lambda: False)
+    with pytest.raises(UserError, match="measures a bank of lite0 on a CPU"):
+        bench(False, "cpu", None, only="bank")
