@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from photographs_tables import score, tables
+from photographs_tables import Tables, kept, score
 
 from halfseen.commands.compare import with_interval
 from halfseen.report.comparison import gain, number, std_of
@@ -102,7 +102,7 @@ def bank(table: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
 Blocks = dict[tuple[str, int], dict[str, float]]
 
 
-def blocks_of(banks: Any) -> Blocks:
+def blocks_of(banks: Tables) -> Blocks:
     """By set and draw: the scores of RANKED, where all of them ran."""
     found: Blocks = {}
     for name in SETS:
@@ -168,11 +168,6 @@ def sweep(by_labels: dict[int, dict[str, dict[int, dict[str, Any]]]]) -> list[st
     return said
 
 
-def of_banks() -> Any:
-    rows = (ROOT / "results" / "photographs.jsonl").read_text().splitlines()
-    return tables([json.loads(row) for row in rows])
-
-
 def regions() -> dict[str, list[str]]:
     """By name what stands between its marks; nothing for what has not run."""
     found: dict[str, list[str]] = {}
@@ -183,7 +178,7 @@ def regions() -> dict[str, list[str]]:
         )
         if any(row["mean"] is not None for row in rows):
             found[name] = drawn(rows)
-    banks = of_banks()
+    banks = kept()
     for name, views in BANK.items():
         found[name] = bank(banks[(name, *views, 4)])
     by_labels = {k: banks.get(("cifar10-10k", 2, 4, k), {}) for k in SWEEP}
@@ -206,4 +201,4 @@ def page() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
-    PICTURE.write_text(picture(blocks_of(of_banks())))
+    PICTURE.write_text(picture(blocks_of(kept())))

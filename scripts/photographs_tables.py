@@ -38,6 +38,11 @@ def tables(rows: list[dict[str, Any]]) -> Tables:
     return found
 
 
+def kept() -> Tables:
+    """Of the rows that are committed."""
+    return tables([json.loads(row) for row in RESULTS.read_text().splitlines()])
+
+
 def score(row: dict[str, Any]) -> float:
     """In percent: of the test images, of the first network that a run names; of the pool where there are none."""
     return 100 * float(next(iter(row["test"].values()), row["pool"]))
@@ -86,7 +91,7 @@ def between(page: str, lines: list[str]) -> str:
 
 def pages() -> dict[Path, str]:
     """What each file should hold."""
-    found = tables([json.loads(row) for row in RESULTS.read_text().splitlines()])
+    found = kept()
     whole = ["# Every row of photographs.jsonl", "", *(__doc__ or "").strip().partition("\n\n")[2].splitlines()]
     for (name, weak, strong, labels), table in found.items():
         whole += ["", f"## {name}: {weak} weak and {strong} strong views, {labels} labels a class", "", *lines(table)]

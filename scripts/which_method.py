@@ -9,9 +9,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
 
-from photographs_tables import score, tables
+from photographs_tables import Tables, kept, score
 
 from halfseen.commands.compare import with_interval
 
@@ -60,7 +59,7 @@ CASES = (
 )
 
 
-def measured(case: Case, banks: Any) -> list[str]:
+def measured(case: Case, banks: Tables) -> list[str]:
     """Accuracy, gain with its interval, draws, and the time of a run."""
     if (case.on, *case.views, case.labels) in banks:
         table = banks[(case.on, *case.views, case.labels)]
@@ -84,8 +83,7 @@ def cells(on: str, own: list[float], gains: list[float], took: str) -> list[str]
 
 
 def table() -> list[str]:
-    rows = (ROOT / "results" / "photographs.jsonl").read_text().splitlines()
-    banks = tables([json.loads(row) for row in rows])
+    banks = kept()
     said = [
         "| what you have | take | measured on | accuracy | over the labels alone (95%) | draws | a run |",
         "| --- | --- | --- | --- | --- | --- | --- |",

@@ -99,27 +99,18 @@ def of_strangers(
     model: Model, y: Tensor, known: Tensor, far: Tensor | None, classes: tuple[str, ...]
 ) -> dict[str, Any]:
     """Images of classes that the model does not know, and whether strangeness tells them. y: places among `classes`."""
-    counts: dict[str, dict[str, Any]] = {
-        classes[k]: {"images": int((y == k).sum())} for k in torch.unique(y[~known]).tolist()
-    }
-    found: dict[str, Any] = {"images": int((~known).sum()), "classes": counts}
-    if far is None:
-        return found
-    refused = ~model.need_familiar().known(far, SHARE)
-    for name, about in counts.items():
-        here = far[y == classes.index(name)]
-        about |= {"auroc": metrics.auroc(far[known], here), "refused": share_of(refused[y == classes.index(name)])}
-    return {
-        **found,
-        "auroc": metrics.auroc(far[known], far[~known]),
-        "share": SHARE,
-        "refused": share_of(refused[~known]),
-        "known_refused": share_of(refused[known]),
-    }
+    refused = None if far is None else ~model.need_familiar().known(far, SHARE)
 
+    def about(here: Tensor) -> dict[str, Any]:
+        told: dict[str, Any] = {"images": int(here.sum())}
+        if far is not None and refused is not None:
+            told |= {"auroc": metrics.auroc(far[known], far[here]), "refused": float(refused[here].double().mean())}
+        return told
 
-def share_of(found: Tensor) -> float:
-    return float(found.double().mean())
+    found = {**about(~known), "classes": {classes[k]: about(y == k) for k in torch.unique(y[~known]).tolist()}}
+    if refused is not None:
+        found |= {"share": SHARE, "known_refused": float(refused[known].double().mean())}
+    return found
 
 
 # ---- tables --------------------------------------------------------------------------------------------------------------

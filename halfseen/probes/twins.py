@@ -24,9 +24,7 @@ Feel = Callable[[Tensor], Tensor]  # row numbers [n] -> features [n, d]
 
 @dataclass(frozen=True)
 class Twins:
-    pairs: tuple[
-        tuple[int, int], ...
-    ]  # row numbers, the most alike first; of the second kind of pictures in second place
+    pairs: tuple[tuple[int, int], ...]  # row numbers, the most alike first; in second place of the second kind
     pictures: int  # that have a twin: of all, or of the second kind
     looked: int  # at so many
 
