@@ -57,8 +57,9 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     SCRATCH: ("supervised", ()),
 }
 OWN = {name.partition(",")[0] for name in ROWS}
+MOVES = {"sntg"}  # features, which a head alone has none of: with a hidden layer
 ALL = {
-    row: (name, keys)
+    (f"{row}, net mlp" if name in MOVES else row): (name, (*keys, *(["net=mlp"] if name in MOVES else [])))
     for name in methods.names()
     for row, keys in ((name, ALONE), (f"{name}, aligned", ALIGN))
     if name not in OWN or row not in ROWS
@@ -135,8 +136,8 @@ def run(
     backbone: str = "lite0",
 ) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp()) / "run"
-    steps = next((int(k.removeprefix("steps=")) for k in keys if k.startswith("steps=")), STEPS)
-    keys = told_to(method, tuple(k for k in keys if not k.startswith("steps=")))
+    own = dict(k.split("=") for k in keys if k.startswith(("steps=", "net=")))
+    keys = told_to(method, tuple(k for k in keys if not k.startswith(("steps=", "net="))))
     try:
         found = halfseen.train(
             images,
@@ -148,7 +149,8 @@ def run(
             val="none",
             seed=draw,
             split_seed=draw,
-            steps=steps,
+            steps=int(own.get("steps", STEPS)),
+            net=own.get("net", "auto"),
             batch=32,
             unlabelled_batch=128,
             weak_views=views[0],
