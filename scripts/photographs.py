@@ -58,7 +58,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 OWN = {name.partition(",")[0] for name in ROWS}
 MOVES = {"sntg"}  # features, which a head alone has none of: with a hidden layer
-ALL = {
+ALL: dict[str, tuple[str, tuple[str, ...]]] = {
     (f"{row}, net mlp" if name in MOVES else row): (name, (*keys, *(["net=mlp"] if name in MOVES else [])))
     for name in methods.names()
     for row, keys in ((name, ALONE), (f"{name}, aligned", ALIGN))
