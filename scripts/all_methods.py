@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
+from pages import filled, start
 from photographs_tables import Tables, kept, score
 
 from halfseen.commands.compare import with_interval
@@ -35,13 +36,6 @@ RANKED = (  # rows of methods that every set has; `auto` is one of them each tim
 BEST = 8
 PICTURE = ROOT / "results" / "photographs-ranks.svg"
 DRAWS = 3
-
-
-def start(region: str) -> str:
-    return f"<!-- {region}: made by scripts/all_methods.py -->"
-
-
-END = "<!-- until here -->"
 
 
 def drawn(rows: list[dict[str, Any]]) -> list[str]:
@@ -190,13 +184,7 @@ def regions() -> dict[str, list[str]]:
 
 def page() -> str:
     """What docs/all-methods.md should hold."""
-    text = PAGE.read_text()
-    for region, lines in regions().items():
-        before, mark, rest = text.partition(start(region))
-        if not mark:
-            raise SystemExit(f"{PAGE.name} has no line {start(region)}: put it where the table belongs")
-        text = before + "\n".join([mark, *lines, END]) + rest.partition(END)[2]
-    return text
+    return filled(PAGE.read_text(), {start("all_methods.py", name): lines for name, lines in regions().items()})
 
 
 if __name__ == "__main__":

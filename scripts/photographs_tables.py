@@ -9,11 +9,12 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
+from pages import filled, start
+
 from halfseen.commands.compare import with_interval
 
 RESULTS = Path(__file__).parent.parent / "results" / "photographs.jsonl"
 PAGE = RESULTS.parent.parent / "docs" / "photographs.md"
-START, END = "<!-- made by scripts/photographs_tables.py -->", "<!-- until here -->"
 BASE = "probe"
 SHORT = (
     "probe",
@@ -83,12 +84,6 @@ def short(found: Tables) -> list[str]:
     return said
 
 
-def between(page: str, lines: list[str]) -> str:
-    """The page with the lines between its marks."""
-    before, _, rest = page.partition(START)
-    return before + "\n".join([START, *lines, END]) + rest.partition(END)[2]
-
-
 def pages() -> dict[Path, str]:
     """What each file should hold."""
     found = kept()
@@ -97,7 +92,7 @@ def pages() -> dict[Path, str]:
         whole += ["", f"## {name}: {weak} weak and {strong} strong views, {labels} labels a class", "", *lines(table)]
     return {
         RESULTS.with_suffix(".md"): "\n".join(whole) + "\n",
-        PAGE: between(PAGE.read_text(), short(found)),
+        PAGE: filled(PAGE.read_text(), {start("photographs_tables.py"): short(found)}),
     }
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pages import filled, start
 
 from halfseen.backbones import load_backbone
 from halfseen.data import ImageSet, open_data
@@ -31,7 +32,6 @@ from halfseen.suggest.strategies import Seen, chosen
 RESULTS = Path("results/strategies.jsonl")
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "labelling.md"
-START, END = "<!-- made by scripts/strategies.py --table -->", "<!-- until here -->"
 SIDE, TESTED = 96, 2000
 LABELS, ROUNDS = 40, 4
 ALONE = ("random", "typical", "core-set")  # that ask no model
@@ -139,8 +139,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 def page() -> str:
     """What docs/labelling.md should hold."""
     rows = [json.loads(line) for line in (ROOT / RESULTS).read_text().splitlines()]
-    before, _, rest = PAGE.read_text().partition(START)
-    return before + "\n".join([START, *table(rows), END]) + rest.partition(END)[2]
+    return filled(PAGE.read_text(), {start("strategies.py --table"): table(rows)})
 
 
 def main() -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from pages import filled, start
+
 from halfseen.commands.compare import with_interval
 
 RESULTS = Path(__file__).parent.parent / "results"
 PAGE = RESULTS.parent / "docs" / "photographs.md"
-END = "<!-- until here -->"
 SAID = {"none": "as it is", "balanced": "balanced"}
 Row = dict[str, Any]
 
@@ -146,18 +147,14 @@ def percent(shares: Any) -> str:
 
 def page() -> str:
     """What docs/photographs.md should hold."""
-    text = PAGE.read_text()
-    for start, lines in (
-        ("<!-- tails: made by scripts/uneven_tables.py -->", tails(read("tails.jsonl"))),
-        ("<!-- wrong labels: made by scripts/uneven_tables.py -->", wrong_labels(read("wrong-labels.jsonl"))),
-        ("<!-- journey: made by scripts/uneven_tables.py -->", journey(read("journey.jsonl"))),
-        ("<!-- strangers: made by scripts/uneven_tables.py -->", strangers(read("strangers.jsonl"))),
-        ("<!-- cost of strangers: made by scripts/uneven_tables.py -->", cost_of_strangers(read("strangers.jsonl"))),
-    ):
-        before, mark, rest = text.partition(start)
-        assert mark, f"{PAGE} has no {start}"
-        text = before + "\n".join([start, *lines, END]) + rest.partition(END)[2]
-    return text
+    regions = {
+        "tails": tails(read("tails.jsonl")),
+        "wrong labels": wrong_labels(read("wrong-labels.jsonl")),
+        "journey": journey(read("journey.jsonl")),
+        "strangers": strangers(read("strangers.jsonl")),
+        "cost of strangers": cost_of_strangers(read("strangers.jsonl")),
+    }
+    return filled(PAGE.read_text(), {start("uneven_tables.py", name): lines for name, lines in regions.items()})
 
 
 if __name__ == "__main__":

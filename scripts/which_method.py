@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 
+from pages import filled, start
 from photographs_tables import Tables, kept, score
 
 from halfseen.commands.compare import with_interval
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "which-method.md"
-START, END = "<!-- made by scripts/which_method.py -->", "<!-- until here -->"
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,7 @@ def table() -> list[str]:
 
 def page() -> str:
     """What docs/which-method.md should hold."""
-    before, mark, rest = PAGE.read_text().partition(START)
-    assert mark, f"{PAGE} has no {START}"
-    return before + "\n".join([START, *table(), END]) + rest.partition(END)[2]
+    return filled(PAGE.read_text(), {start("which_method.py"): table()})
 
 
 if __name__ == "__main__":

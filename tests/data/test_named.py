@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import unpack_shared_data
 from PIL import Image
 from scipy.io import savemat
 
 from halfseen.data import NAMES, named, open_data, toy
 from halfseen.data.published import CIFAR10, CIFAR100, PUBLISHED
 from halfseen.errors import UserError
-from scripts import unpack_shared_data
 from tests.shared import shared
 
 

@@ -1,10 +1,5 @@
 """The tables of all methods in the docs are those of the committed runs."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # scripts find each other by name
-
 import all_methods as script
 
 

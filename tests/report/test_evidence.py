@@ -1,21 +1,17 @@
 """The page of evidence is made of the committed results, and its words follow from the numbers."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # scripts find each other by name
 
 import decipher_plane
 import evidence as script
 import evidence_figures as figures
 import evidence_kept as sections
 import evidence_tables as tables
+import numpy as np
+import pytest
+import torch
 import two_spirals
 from evidence_tables import Kept
 

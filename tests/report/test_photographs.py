@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
+import photographs_tables as script
 import pytest
-
-from scripts import photographs_tables as script
 
 
 @pytest.mark.parametrize(("file", "text"), script.pages().items(), ids=lambda v: v.name if isinstance(v, Path) else "")

@@ -7,13 +7,13 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import critical_difference as script
 import numpy as np
 import pytest
 from scipy import stats
 
 from halfseen.errors import UserError
 from halfseen.report.ranks import alike, blocks_for, critical_difference, drawing, friedman, mean_ranks, ranks, sentence
-from scripts import critical_difference as script
 from scripts.critical_difference import best_of, blocks_of
 
 

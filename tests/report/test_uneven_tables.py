@@ -1,6 +1,6 @@
 """The tables of long tails and of wrong labels in the docs are those of the committed rows."""
 
-from scripts import uneven_tables as script
+import uneven_tables as script
 
 
 def test_the_page_is_made_of_the_rows() -> None:

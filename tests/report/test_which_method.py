@@ -1,12 +1,6 @@
 """The table of docs/which-method.md is that of the committed rows."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # scripts find each other by name
-
 import which_method as script
 
 

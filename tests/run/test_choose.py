@@ -1,7 +1,6 @@
 """--method auto: how it weighs what is expected against the labels that were held out, and that it sees nothing else."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,6 @@ def test_what_is_expected_is_what_the_tuning_draws_gave() -> None:
 
 
 def test_the_page_of_rules_is_made_of_the_tuning_draws() -> None:
-    sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
     import choices
 
     place = Path(__file__).parents[2] / "results"

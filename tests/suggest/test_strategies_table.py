@@ -1,10 +1,5 @@
 """The table of strategies in the docs is that of the committed rows."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # scripts find each other by name
-
 import strategies as script
 
 
