@@ -17,11 +17,18 @@ def quoted(name: str, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[: most - 4]}...{text[0]}"
 
 
+def meant(name: str, known: Iterable[str], alike: float = 0.5) -> str | None:
+    """The known name that is closest, capitals or not; None where none is alike."""
+    names = {one.casefold(): one for one in sorted(known)}
+    close = difflib.get_close_matches(name.casefold(), names, n=1, cutoff=alike)
+    return names[close[0]] if close else None
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: the closest known one, or all of them."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    close = meant(name, names)
+    return f"did you mean {close!r}?" if close is not None else f"known: {', '.join(names)}"
 
 
 class Stopped(KeyboardInterrupt):

@@ -418,6 +418,7 @@ WRONG: list[tuple[str, str]] = [
     ("train digits --method fixmach", "did you mean 'fixmatch'?"),
     ("train digits --method gone.py", "there is no file gone.py"),
     ("train digits --net smal", "did you mean 'small'?"),
+    ("train digits --net SMALL", "did you mean 'small'?"),
     ("train digits --net gone.py:f", "there is no file gone.py"),
     ("train blobs --net cnn13", "take --net mlp"),
     ("train digits --size 3", "at least 8x8 pixels"),

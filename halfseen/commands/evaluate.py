@@ -1,6 +1,5 @@
 """Scores of a trained model in the terminal: what `halfseen evaluate` prints, as tables or as JSON."""
 
-import difflib
 import json as json_text
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from halfseen.data import ImageSet, Split
-from halfseen.errors import UserError, nearest
+from halfseen.errors import UserError, meant, nearest
 from halfseen.machine.device import pick_device
 from halfseen.machine.progress import stdout
 from halfseen.model import load_model
@@ -135,9 +134,8 @@ def print_strangers(console: Console, found: dict[str, Any], classes: tuple[str,
     for name in ("AUROC", "refused") if measured else ():
         table.add_column(name, justify="right")
     for name, about in found["classes"].items():
-        near = difflib.get_close_matches(name.casefold(), {c.casefold(): c for c in classes}, 1)
-        meant = next((c for c in classes if near and c.casefold() == near[0]), None)
-        said = plain(name) + (f" (did you mean {plain(meant)}?)" if meant else "")
+        close = meant(name, classes, alike=0.6)
+        said = plain(name) + (f" (did you mean {plain(close)}?)" if close is not None else "")
         cells = [f"{about['auroc']:.3f}", f"{about['refused']:.1%}"] if measured else []
         table.add_row(said, str(about["images"]), *cells)
     console.print(table)

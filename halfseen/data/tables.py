@@ -58,14 +58,14 @@ def read_labels(table: Path, below: Path | None = None) -> dict[str, str]:
     return labels
 
 
-def of_no_class(table: Path, below: Path | None = None) -> set[str]:
+def of_no_class(table: Path) -> set[str]:
     """Paths as `read_labels` has them of the pictures whose note says so and that have no label."""
     header, rows = rows_in(table)
     path_at, label_at, note_at = columns_of(header, table)
     if note_at is None:
         return set()
     return {
-        relative(row[path_at].strip(), f"{table}, line {line}", below or table.parent)
+        relative(row[path_at].strip(), f"{table}, line {line}", table.parent)
         for line, row in rows
         if len(row) > max(path_at, label_at, note_at)
         and row[note_at].strip() == NONE
