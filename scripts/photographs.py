@@ -6,7 +6,7 @@ to 102 with the settings of TUNE, scored by the hidden labels of the pool, resul
 looked at in the first case only.
 
 --rows all: every method that has no such row yet, as it is and, where it has a teacher, with targets aligned to uniform.
---labels N: so many a class.
+NAME, aligned to estimate: to what the labels show. --labels N: so many a class. --out: another file.
 """
 
 import argparse
@@ -64,6 +64,18 @@ ALL: dict[str, tuple[str, tuple[str, ...]]] = {
     for row, keys in ((name, ALONE), (f"{name}, aligned", ALIGN))
     if name not in OWN or row not in ROWS
     if hasattr(methods.load(name).config(), "align") or keys is ALONE
+}
+ESTIMATED = {  # the others with targets aligned to what the labels show
+    f"{name}, aligned to estimate": (name, ESTIMATE)
+    for name in methods.names()
+    if hasattr(methods.load(name).config(), "align") and f"{name}, aligned to estimate" not in ROWS
+}
+MIXED = {  # MixMatch, aligned to what the labels show, with one of its settings changed
+    f"mixmatch; {said or 'as it is'}": ("mixmatch", (*ESTIMATE, *(f"method.{key}" for key in said.split(", ") if key)))
+    for said in (
+        *("", "lambda_u=1", "lambda_u=3", "lambda_u=30", "alpha=0.3", "alpha=2", "T=0.3", "T=0.8", "K=4", "ramp=0.1"),
+        *("optim.lr=0.001", "optim.lr=0.005", "optim.weight_decay=0", "optim.weight_decay=0.1", "optim.schedule=cos"),
+    )
 }
 SKLEARN = ("logistic regression", "logistic regression, all views", "label spreading", "self-training")
 OPTIM = ("method.optim.lr=0.03", "method.optim.weight_decay=5e-4")
@@ -219,13 +231,16 @@ def main() -> None:
     options.add_argument("set")
     options.add_argument("--root", type=Path, default=Path("data"))
     options.add_argument("--draws", type=int, nargs=2, default=(0, 5))
-    options.add_argument("--rows", nargs="*", default=[*SKLEARN, *ROWS], help="some of them only")
+    options.add_argument("--rows", nargs="*", help="some of them only")
     options.add_argument("--tune", action="store_true")
     options.add_argument("--labels", type=int, default=4, help="a class")
     options.add_argument("--views", type=int, nargs=2, default=(3, 5))
+    options.add_argument("--out", type=Path, default=RESULTS)
     told = options.parse_args()
-    place, rows = (TUNING, TUNE) if told.tune else (RESULTS, ROWS | ALL)
-    if told.rows == ["all"]:
+    place, rows = (TUNING, TUNE | MIXED) if told.tune else (told.out, ROWS | ALL | ESTIMATED)
+    if told.rows is None:
+        told.rows = list(rows) if told.tune else [*SKLEARN, *ROWS]
+    elif told.rows == ["all"]:
         told.rows = list(ALL)
     draws = range(100, 103) if told.tune else range(*told.draws)
     name, _, side = told.set.partition("@")
@@ -234,7 +249,7 @@ def main() -> None:
     done = [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
     torch.set_num_threads(1)
     for draw in draws:
-        for name in rows if told.tune else told.rows:
+        for name in told.rows:
             about = {"set": told.set, "views": list(told.views), "row": name, "draw": draw}
             if told.labels != LABELS:
                 about["labels"] = told.labels
