@@ -152,7 +152,7 @@ TRIALS: tuple[tuple[tuple[str, ...], float, int, float], ...] = (  # between wha
     *((HERE, s, 2, 0.5) for s in (0.05, 0.07)),
     (HERE, 0.05, 2, 1.0),
     (HERE, 100.0, 2, 0.0),
-    *((names, SPREAD, REPEATS, 0.0) for names in SHORTLISTS if names != HERE),
+    *((names, s, 2, 0.0) for names in SHORTLISTS if names != HERE for s in (0.05, 0.07)),
 )
 
 

@@ -79,7 +79,9 @@ def cost_of(name: str, images: ImageSet) -> Cost:
     labelled, unlabelled = methods.load(name).method.batch
     rows = (ROWS, round(ROWS * unlabelled / labelled))
     small = Settings(net="mlp", overrides=("net.width=32",), threads=1)  # passes are the same with every network
-    settings = replace(small, method=name, num_labels=16, val="none", quiet=True, batch=rows[0], unlabelled_batch=rows[1])
+    settings = replace(
+        small, method=name, num_labels=16, val="none", quiet=True, batch=rows[0], unlabelled_batch=rows[1]
+    )
     session = Session(images, settings, None)
     assert session.scratch is not None
     method = session.scratch.method
