@@ -162,16 +162,41 @@ def sweep(by_labels: dict[int, dict[str, dict[int, dict[str, Any]]]]) -> list[st
     return said
 
 
-def regions() -> dict[str, list[str]]:
-    """By name what stands between its marks; nothing for what has not run."""
-    found: dict[str, list[str]] = {}
+def from_scratch() -> dict[str, list[dict[str, Any]]]:
+    """By the names of DRAWN the rows that have run."""
+    found = {}
     for name, labels in DRAWN.items():
         file = ROOT / "results" / name.rpartition("-")[0] / "results.json"
-        rows = (
-            [row for row in json.loads(file.read_text())["rows"] if row["labels"] == labels] if file.is_file() else []
-        )
-        if any(row["mean"] is not None for row in rows):
-            found[name] = drawn(rows)
+        rows = json.loads(file.read_text())["rows"] if file.is_file() else []
+        found[name] = [row for row in rows if row["labels"] == labels and row["mean"] is not None]
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def of_method(name: str) -> list[str]:
+    """Its rows of the tables above, for its own page."""
+    said = ["| where | labels | draws | accuracy | over supervised (95%) |", "| --- | --- | --- | --- | --- |"]
+    for of, rows in from_scratch().items():
+        for row in (row for row in rows if row["method"] == name):
+            cells = [of.rpartition("-")[0], row["labels"], len(row["accuracies"])]
+            cells += [f"{100 * row['mean']:.2f}{std_of(row)}", gain(row["difference"])]
+            said.append(f"| {' | '.join(map(str, cells))} |")
+    banks = kept()
+    for on, views in BANK.items():
+        table = banks[(on, *views, 4)]
+        for title in (name, f"{name}, net mlp", f"{name}, aligned", f"{name}, aligned to estimate"):
+            own = table.get(title, {})
+            if len(own) >= DRAWS:
+                gains = [score(own[d]) - score(table["supervised"][d]) for d in sorted(own)]
+                values = [score(r) for r in own.values()]
+                over = "{:+.1f} ({:+.1f} to {:+.1f})".format(*with_interval(gains))
+                where = f"{on}, frozen features{title.removeprefix(name)}"
+                said.append(f"| {where} | 4 a class | {len(own)} | {mean(values):.1f} ± {stdev(values):.1f} | {over} |")
+    return said
+
+
+def regions() -> dict[str, list[str]]:
+    """By name what stands between its marks; nothing for what has not run."""
+    found = {name: drawn(rows) for name, rows in from_scratch().items()}
     banks = kept()
     for name, views in BANK.items():
         found[name] = bank(banks[(name, *views, 4)])
@@ -187,6 +212,15 @@ def page() -> str:
     return filled(PAGE.read_text(), {start("all_methods.py", name): lines for name, lines in regions().items()})
 
 
+def pages_of_methods() -> dict[Path, str]:
+    """What the pages of methods should hold that have a mark for it."""
+    mark = start("all_methods.py", "measured")
+    pages = {file: file.read_text() for file in sorted((ROOT / "docs" / "methods").glob("*.md"))}
+    return {file: filled(text, {mark: of_method(file.stem)}) for file, text in pages.items() if mark in text}
+
+
 if __name__ == "__main__":
     PAGE.write_text(page())
+    for file, text in pages_of_methods().items():
+        file.write_text(text)
     PICTURE.write_text(picture(blocks_of(kept())))

@@ -1,10 +1,18 @@
 """The tables of all methods in the docs are those of the committed runs."""
 
+from pathlib import Path
+
 import all_methods as script
+import pytest
 
 
 def test_the_page_is_made_of_the_runs() -> None:
     assert script.PAGE.read_text() == script.page(), "make it again: python scripts/all_methods.py"
+
+
+@pytest.mark.parametrize(("file", "text"), script.pages_of_methods().items(), ids=lambda v: getattr(v, "stem", ""))
+def test_the_pages_of_methods_have_their_rows(file: Path, text: str) -> None:
+    assert file.read_text() == text, "make it again: python scripts/all_methods.py"
 
 
 def test_rows_are_compared_by_draw_and_ranked() -> None:
