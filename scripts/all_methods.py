@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
+import below_supervised
 from pages import filled, start
 from photographs_tables import Tables, kept, score
 
@@ -31,6 +32,7 @@ RANKED = (  # rows of methods that every set has; `auto` is one of them each tim
     "supervised",
     "mean_teacher",
     "commatch, aligned",
+    "mixmatch, aligned to estimate",
     *(f"{name}{how}" for name in ("fixmatch", "dnll") for how in ("", ", aligned", ", aligned to estimate")),
 )
 BEST = 8
@@ -197,6 +199,7 @@ def of_method(name: str) -> list[str]:
 def regions() -> dict[str, list[str]]:
     """By name what stands between its marks; nothing for what has not run."""
     found = {name: drawn(rows) for name, rows in from_scratch().items()}
+    found["below-supervised"] = below_supervised.table(below_supervised.kept())
     banks = kept()
     for name, views in BANK.items():
         found[name] = bank(banks[(name, *views, 4)])

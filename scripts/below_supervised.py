@@ -2,8 +2,8 @@
 
 The recipes `digits-all` (40 labels, 200,000 network passes) on label draws 100 to 102 and `mnist-all` (100 labels, 1.6
 million) on draw 100, which no table uses, scored by the hidden labels of the pool: each method as it is there, longer, and
-with one thing changed. Rows of results/below-supervised.jsonl; what is in it is not made again. --table: means, and
-differences to supervised of the same length on the same draws.
+with one thing changed. Rows of results/below-supervised.jsonl; what is in it is not made again. Its table (means,
+and differences to supervised of the same length on the same draws) is made by scripts/all_methods.py.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from halfseen.commands.compare import with_interval
 from halfseen.recipes.mnist import COMMON, SUPERVISED
 from halfseen.settings import Settings
 
-RESULTS = Path("results/below-supervised.jsonl")
+RESULTS = Path(__file__).parent.parent / "results" / "below-supervised.jsonl"
 SHORT, LONG, MNIST = 2e5, 8e5, 1.6e6
 LABELS = {"digits": 40, "mnist": 100, "mnist-5k": 100}
 _, _, SUPERVISED_KEYS = SUPERVISED.method.partition(":")
@@ -85,12 +85,15 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     return said
 
 
+def kept() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    options.add_argument("--table", action="store_true")
-    told = options.parse_args()
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    for draw in () if told.table else DRAWS:
+    options.parse_args()
+    rows = kept()
+    for draw in DRAWS:
         for name, trial in TRIALS.items():
             about = {"trial": name, "draw": draw}
             if (name.startswith("mnist") and draw > DRAWS[0]) or any(about.items() <= row.items() for row in rows):
@@ -100,7 +103,6 @@ def main() -> None:
                 file.write(json.dumps(found) + "\n")
             print(json.dumps(found), flush=True)
             rows.append(found)
-    print("\n".join(table(rows)))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ SHORT = (
     "probe",
     "auto",
     "graph",
+    "mixmatch, aligned to estimate",
     "fixmatch, aligned to estimate",
     "fixmatch, aligned",
     "dnll, aligned to estimate",
