@@ -101,7 +101,7 @@ def test_compare_takes_probes_beside_methods(photos: Path, toy: str, tmp_path: P
     ("given", "said"),
     [
         ({"method": "probe"}, "the probe probe is for features, and digits holds pictures: take --backbone"),
-        ({"method": "probe", "overrides": {"method.c": 3}}, "method has no setting 'c'; known: C, balanced, scale"),
+        ({"method": "probe", "overrides": {"method.c": 3}}, "method has no setting 'c'; did you mean 'C'?"),
         ({"method": "probe", "overrides": {"method.C": 0}}, "C=0: the inverse strength of the penalty is more than 0"),
         ({"method": "graph", "overrides": {"method.alpha": 1}}, "alpha between 0 and 1, 1 excluded"),
         ({"method": "prototype", "overrides": {"method.temperature": -1}}, "what distances are divided by"),
