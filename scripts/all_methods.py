@@ -164,7 +164,10 @@ def sweep(by_labels: dict[int, dict[str, dict[int, dict[str, Any]]]]) -> list[st
     return said
 
 
-def from_scratch() -> dict[str, list[dict[str, Any]]]:
+Drawn = dict[str, list[dict[str, Any]]]
+
+
+def from_scratch() -> Drawn:
     """By the names of DRAWN the rows that have run."""
     found = {}
     for name, labels in DRAWN.items():
@@ -174,15 +177,14 @@ def from_scratch() -> dict[str, list[dict[str, Any]]]:
     return {name: rows for name, rows in found.items() if rows}
 
 
-def of_method(name: str) -> list[str]:
+def of_method(name: str, scratch: Drawn, banks: Tables) -> list[str]:
     """Its rows of the tables above, for its own page."""
     said = ["| where | labels | draws | accuracy | over supervised (95%) |", "| --- | --- | --- | --- | --- |"]
-    for of, rows in from_scratch().items():
+    for of, rows in scratch.items():
         for row in (row for row in rows if row["method"] == name):
             cells = [of.rpartition("-")[0], row["labels"], len(row["accuracies"])]
             cells += [f"{100 * row['mean']:.2f}{std_of(row)}", gain(row["difference"])]
             said.append(f"| {' | '.join(map(str, cells))} |")
-    banks = kept()
     for on, views in BANK.items():
         table = banks[(on, *views, 4)]
         for title in (name, f"{name}, net mlp", f"{name}, aligned", f"{name}, aligned to estimate"):
@@ -218,8 +220,11 @@ def page() -> str:
 def pages_of_methods() -> dict[Path, str]:
     """What the pages of methods should hold that have a mark for it."""
     mark = start("all_methods.py", "measured")
+    scratch, banks = from_scratch(), kept()
     pages = {file: file.read_text() for file in sorted((ROOT / "docs" / "methods").glob("*.md"))}
-    return {file: filled(text, {mark: of_method(file.stem)}) for file, text in pages.items() if mark in text}
+    return {
+        file: filled(text, {mark: of_method(file.stem, scratch, banks)}) for file, text in pages.items() if mark in text
+    }
 
 
 if __name__ == "__main__":

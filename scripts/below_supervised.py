@@ -10,14 +10,13 @@ import argparse
 import json
 import shutil
 import tempfile
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import halfseen
+from halfseen.commands import train
 from halfseen.commands.compare import with_interval
 from halfseen.recipes.mnist import COMMON, SUPERVISED
-from halfseen.settings import Settings
 
 RESULTS = Path(__file__).parent.parent / "results" / "below-supervised.jsonl"
 SHORT, LONG, MNIST = 2e5, 8e5, 1.6e6
@@ -49,15 +48,15 @@ DRAWS = range(100, 103)
 
 def run(data: str, method: str, keys: str, passes: float, draw: int) -> dict[str, Any]:
     own = tuple(f"method.{key}" for key in keys.split(",") if key)
-    settings = replace(COMMON, method=method, num_labels=LABELS[data], passes=passes, seed=draw, split_seed=draw)
+    settings = replace(
+        COMMON, method=method, overrides=(*COMMON.overrides, *own), root=Path("data"), report=False, quiet=True
+    )
+    settings = replace(settings, num_labels=LABELS[data], passes=passes, seed=draw, split_seed=draw)
     if method == "supervised":
         settings = replace(settings, **SUPERVISED.changes)
-    settings = replace(settings, overrides=(*COMMON.overrides, *own), report=False, quiet=True)
     folder = Path(tempfile.mkdtemp()) / "run"
-    changed = {f.name: getattr(settings, f.name) for f in fields(Settings)}
-    changed = {name: value for name, value in changed.items() if value != getattr(Settings(), name)}
     try:
-        metrics = halfseen.train(data, out=folder, root="data", **changed).metrics
+        metrics = train.run(data, settings, folder, resume=False).metrics
     finally:
         shutil.rmtree(folder.parent)
     return {

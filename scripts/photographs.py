@@ -56,6 +56,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "auto": ("auto", ()),
     SCRATCH: ("supervised", ()),
 }
+ALIGNS = {name for name in methods.names() if hasattr(methods.load(name).config(), "align")}
 OWN = {name.partition(",")[0] for name in ROWS}
 MOVES = {"sntg"}  # features, which a head alone has none of: with a hidden layer
 ALL: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -63,12 +64,12 @@ ALL: dict[str, tuple[str, tuple[str, ...]]] = {
     for name in methods.names()
     for row, keys in ((name, ALONE), (f"{name}, aligned", ALIGN))
     if name not in OWN or row not in ROWS
-    if hasattr(methods.load(name).config(), "align") or keys is ALONE
+    if name in ALIGNS or keys is ALONE
 }
 ESTIMATED = {  # the others with targets aligned to what the labels show
     f"{name}, aligned to estimate": (name, ESTIMATE)
-    for name in methods.names()
-    if hasattr(methods.load(name).config(), "align") and f"{name}, aligned to estimate" not in ROWS
+    for name in sorted(ALIGNS)
+    if f"{name}, aligned to estimate" not in ROWS
 }
 MIXED = {  # MixMatch, aligned to what the labels show, with one of its settings changed
     f"mixmatch; {said or 'as it is'}": ("mixmatch", (*ESTIMATE, *(f"method.{key}" for key in said.split(", ") if key)))
@@ -135,7 +136,7 @@ def told_to(method: str, keys: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     config = methods.load(method).config()
     sgd = getattr(getattr(config, "optim", None), "kind", "") == "sgd"
-    return (*(OPTIM if sgd else ()), *(k for k in keys if hasattr(config, "align") or not k.startswith("method.align")))
+    return (*(OPTIM if sgd else ()), *(k for k in keys if method in ALIGNS or not k.startswith("method.align")))
 
 
 def run(

@@ -124,9 +124,12 @@ def row(images: ImageSet, method: str, draw: int, leave_out: float | None) -> di
     return found
 
 
-def kinds(shares: list[float]) -> list[tuple[str, float | None]]:
+def kinds(pair: str, method: str, shares: list[float]) -> list[tuple[str, float | None]]:
     """Pools by name, with the share of --leave-out."""
-    return [("clean", None), ("mixed", None), ("left out", SHARE), *((f"left out, {s:g}", s) for s in shares)]
+    both: list[tuple[str, float | None]] = [("clean", None), ("mixed", None)]
+    if method == ALONE:
+        return both if pair == LAST else []
+    return [*both, ("left out", SHARE), *((f"left out, {s:g}", s) for s in shares if pair == LAST)]
 
 
 def main() -> None:
@@ -143,9 +146,7 @@ def main() -> None:
         others = replace(others, x=others.x[:MOST])
         for draw in range(*told.draws):
             for method in told.methods:
-                if method == ALONE and pair != LAST:
-                    continue
-                for kind, share in kinds(told.shares if pair == LAST else [])[: 2 if method == ALONE else None]:
+                for kind, share in kinds(pair, method, told.shares):
                     about = {"pair": pair, "row": method, "pool": kind, "draw": draw}
                     if any(about.items() <= one.items() for one in done):
                         continue

@@ -2,7 +2,7 @@
 
 import json
 import operator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,16 @@ def cost_of(name: str, images: ImageSet) -> Cost:
     """Counted in the first steps of a run that is thrown away, with as many unlabelled images to a labelled one as usual."""
     labelled, unlabelled = methods.load(name).method.batch
     rows = (ROWS, round(ROWS * unlabelled / labelled))
-    small = Settings(net="mlp", overrides=("net.width=32",), threads=1)  # passes are the same with every network
-    settings = replace(
-        small, method=name, num_labels=16, val="none", quiet=True, batch=rows[0], unlabelled_batch=rows[1]
+    settings = Settings(
+        method=name,
+        net="mlp",
+        overrides=("net.width=32",),  # passes are the same with every network
+        num_labels=16,
+        val="none",
+        batch=rows[0],
+        unlabelled_batch=rows[1],
+        threads=1,
+        quiet=True,
     )
     session = Session(images, settings, None)
     assert session.scratch is not None
