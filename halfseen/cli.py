@@ -492,6 +492,10 @@ COMMANDS: dict[str, type[Any]] = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; a mistake of the user's ends in one sentence and exit code 2."""
     guarded(lambda: dispatch(list(sys.argv[1:] if argv is None else argv)))
+    if "WORLD_SIZE" in os.environ and "torch" in sys.modules:
+        from halfseen.machine import distributed
+
+        distributed.leave()
 
 
 def dispatch(args: list[str]) -> None:

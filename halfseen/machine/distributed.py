@@ -5,6 +5,7 @@ Start several processes with `torchrun --nproc-per-node N -m halfseen train ...`
 
 import atexit
 import os
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +27,18 @@ def start(device: torch.device) -> None:
 def stop() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def leave() -> None:
+    """End this process of a group, its work done and written, without taking the interpreter down.
+
+    The group's threads may outlive the interpreter that they call into, and then the process is aborted ("terminate
+    called without an active exception"), now and then, though all that it had to do was done.
+    """
+    if dist.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def is_lost(e: BaseException) -> bool:

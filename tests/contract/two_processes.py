@@ -36,7 +36,7 @@ def main() -> None:
         scores = trainer.judge.during(trainer.method)  # statistics measured by both at once
         torch.save({**trainer.method.state_dict(), "scored": score_of(scores)}, folder / f"pictures-{rank}.pt")
     distributed.wait()  # who leaves first would take the other's connection with it
-    distributed.stop()
+    distributed.leave()
 
 
 if __name__ == "__main__":
