@@ -14,6 +14,7 @@ p is the progress through the stage, in [0, 1]. A number may be a fraction: te(8
 """
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -136,15 +137,39 @@ def groups(parameters: Iterable[nn.Parameter], spec: Optim) -> list[dict[str, ob
     ]
 
 
+class _Bare:
+    """An optimiser of torch without the wrappers that hide it from torch.compile, which never sees it here.
+
+    Such a wrapper loads the compiler when it is first called, and that is a quarter of the start of a run.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+
+
+class SGD(_Bare, torch.optim.SGD):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+
+
+class Adam(_Bare, torch.optim.Adam):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
+class AdamW(_Bare, torch.optim.AdamW):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
+
 def make_optimizer(parameters: Iterable[nn.Parameter], spec: Optim) -> torch.optim.Optimizer:
     """A torch optimiser that updates all parameters in one fused pass."""
     parts = groups(parameters, spec)
     if spec.kind == "sgd":
         nesterov = spec.nesterov and spec.momentum > 0
-        return torch.optim.SGD(parts, lr=spec.lr, momentum=spec.momentum, nesterov=nesterov, fused=True)
+        return SGD(parts, lr=spec.lr, momentum=spec.momentum, nesterov=nesterov, fused=True)
     if spec.kind == "adam":
-        return torch.optim.Adam(parts, lr=spec.lr, betas=spec.betas, fused=True)
-    return torch.optim.AdamW(parts, lr=spec.lr, betas=spec.betas, fused=True)
+        return Adam(parts, lr=spec.lr, betas=spec.betas, fused=True)
+    return AdamW(parts, lr=spec.lr, betas=spec.betas, fused=True)
 
 
 def beta1_share(schedule: str, progress: float) -> float:

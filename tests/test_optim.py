@@ -1,6 +1,8 @@
 """Schedules against their formulas, and which parameters decay."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -104,3 +106,32 @@ def test_beta1_falls_where_the_rate_does(schedule: str, at: dict[float, float]) 
     for progress, beta1 in at.items():
         set_rates(optimizer, spec, progress)
         assert optimizer.param_groups[0]["betas"] == pytest.approx((beta1, 0.999), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_the_steps_are_torchs(kind: str) -> None:
+    """Bit for bit, and the state of either is that of the other."""
+    spec = Optim(kind=kind, lr=0.1, weight_decay=0.01)  # type: ignore[arg-type]
+    theirs = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[kind]
+    first = torch.randn(5, 3)
+    options = {"momentum": 0.9, "nesterov": True} if kind == "sgd" else {}
+    nets = [nn.Parameter(first.clone()) for _ in range(2)]
+    mine = make_optimizer([nets[0]], spec)
+    their = theirs([{"params": [nets[1]], "weight_decay": 0.01, "share": 1.0}], lr=0.1, fused=True, **options)
+    for _ in range(2):
+        for _ in range(4):
+            for p, optimizer in zip(nets, (mine, their), strict=True):
+                optimizer.zero_grad()
+                (p.sin() * first).sum().backward()
+                optimizer.step()
+        assert torch.equal(*nets)
+        assert not torch.equal(nets[0], first)
+        state = mine.state_dict()
+        mine.load_state_dict(their.state_dict())
+        their.load_state_dict(state)
+
+
+def test_no_run_waits_for_the_compiler_to_load() -> None:
+    words = "p = torch.nn.Parameter(torch.ones(1)); o = make_optimizer([p], Optim()); p.sum().backward(); o.step()"
+    code = f"import sys, torch; from halfseen.optim import *; {words}; sys.exit('torch._dynamo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
