@@ -12,7 +12,7 @@ import pytest
 
 from halfseen.cli import main
 
-STEPS = 1500
+STEPS = 800
 WORDS = ["train", "digits", "--num-labels", "20", "--steps", str(STEPS), "--batch", "8", "--unlabelled-batch", "16"]
 WORDS += ["--set", "net.width=8", "--set", "net.dropout=0.3", "--threads", "1", "--no-report", "--save-every", "1"]
 WORDS += ["--log-every", "20", "--quiet", "--out"]
