@@ -155,12 +155,17 @@ def in_words(blocks: Blocks) -> list[str]:
 
 
 def sweep(by_labels: dict[int, dict[str, dict[int, dict[str, Any]]]]) -> list[str]:
-    """Rows that ran with every number of labels a class."""
+    """Rows that ran with every number of labels a class; in brackets how much above the labels alone, on the same draws."""
     names = [n for n in by_labels[SWEEP[0]] if all(len(by_labels[k].get(n, {})) >= DRAWS for k in SWEEP)]
     said = ["| row | " + " | ".join(f"{k} a class" for k in SWEEP) + " |", "| --- |" + " --- |" * len(SWEEP)]
-    values = {n: [[score(row) for row in by_labels[k][n].values()] for k in SWEEP] for n in names}
-    for name in sorted(names, key=lambda n: -mean(map(mean, values[n]))):
-        said.append(f"| {name} | " + " | ".join(f"{mean(v):.1f} ± {stdev(v):.1f}" for v in values[name]) + " |")
+    ran = {n: [by_labels[k][n] for k in SWEEP] for n in names}
+    for name in sorted(names, key=lambda n: -mean(mean(map(score, rows.values())) for rows in ran[n])):
+        cells = []
+        for rows, alone in zip(ran[name], ran["probe"], strict=True):
+            values = [score(rows[d]) for d in sorted(rows)]
+            over = mean(score(rows[d]) - score(alone[d]) for d in rows.keys() & alone.keys())
+            cells.append(f"{mean(values):.1f} ± {stdev(values):.1f}" + (f" ({over:+.1f})" if name != "probe" else ""))
+        said.append(f"| {name} | {' | '.join(cells)} |")
     return said
 
 

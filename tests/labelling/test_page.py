@@ -20,6 +20,7 @@ from halfseen.data.tables import read_labels
 from halfseen.labelling.desk import Desk
 from halfseen.labelling.learner import Learnt, scored
 from halfseen.labelling.table import Table
+from halfseen.run import choose
 from halfseen.suggest.pool import Pool
 from tests.labelling.browser import Browser, Page, found, until
 from tests.labelling.photos import painted, toy
@@ -120,7 +121,10 @@ class Command:
         return self.log.read_text()
 
 
-def test_forty_labels_by_keyboard_a_kill_in_the_middle_and_a_trained_model(browser: Browser, tmp_path: Path) -> None:
+def test_forty_labels_by_keyboard_a_kill_in_the_middle_and_a_trained_model(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "FOLD_STEPS", 5)
     photos, backbone = tmp_path / "photos", toy(tmp_path)
     truth = painted(photos, 90)
     command = Command(photos, backbone, tmp_path / "1.log")

@@ -15,6 +15,7 @@ from halfseen.cli import main
 from halfseen.data import open_data
 from halfseen.errors import UserError
 from halfseen.report.page import write_run_page
+from halfseen.run import choose
 from halfseen.run.belongs import told
 from halfseen.run.folder import Folder
 from tests.run.test_start import folder, toy
@@ -84,8 +85,9 @@ def test_the_model_measures_as_the_run_did(trained: Path, mixed: Path) -> None:
 
 @pytest.mark.parametrize("method", ["fixmatch", "probe", "graph", "auto"])
 def test_strangers_are_left_out_of_training_where_that_is_asked(
-    method: str, mixed: Path, toy: str, tmp_path: Path
+    method: str, mixed: Path, toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(choose, "FOLD_STEPS", 5)
     out, steps = tmp_path / "out", {} if method in ("probe", "graph") else STEPS
     halfseen.train(mixed, out=out, method=method, backbone=toy, leave_out=0.05, **GIVEN, **steps)
     images, split = open_data(mixed, size=48), json.loads((out / "split.json").read_text())
