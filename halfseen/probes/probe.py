@@ -11,10 +11,8 @@ Where no class has two labelled images there is nothing to hold out, and the def
 The solution lies in the span of the rows that it is fitted to, so with fewer rows than features it is looked for there.
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -79,7 +77,7 @@ def fit(
     With one thread of BLAS: several wait for each other by spinning, and with matrices as small as these it took 46 s where
     one thread needs 2 (26 classes of 4 labels, both cores busy with other work).
     """
-    import sklearn.linear_model  # noqa: F401  (its BLAS is to be limited too)
+    import scipy.optimize  # noqa: F401  (its BLAS is to be limited too)
 
     with threadpool_limits(limits=1, user_api="blas"):
         return fitted(labelled, y, pool, cfg, classes)
@@ -132,25 +130,53 @@ def span(rows: Array, most: int) -> Array:
 
 def solved(x: Array, y: Array, C: float, tolerance: float, balanced: bool = False) -> tuple[Array, Array]:
     """W [d, k] and b [k] of the k classes in y, from rows [L, V, d]; balanced: a row of class k weighs L/(K n_k)."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
+    from scipy.optimize import minimize
 
     L, V, d = x.shape
     counts = np.bincount(y)
     weight = L / (np.count_nonzero(counts) * counts[y]) if balanced else np.ones(L)
     flat = x.reshape(L * V, d).astype(np.float64)
     basis = span(flat, d) if d > L * V else None
-    model: Any = LogisticRegression(C=C, tol=tolerance, max_iter=1000)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # 1000 steps are near enough
-        warnings.filterwarnings(
-            "ignore", "The number of unique classes", UserWarning
-        )  # few labels a class are the point
-        model.fit(flat if basis is None else flat @ basis, np.repeat(y, V), np.repeat(weight, V) / V)
-    W, b = model.coef_.T, model.intercept_
-    if W.shape[1] == 1:  # two classes: one score, of the second
+    rows = flat if basis is None else flat @ basis
+    given = np.repeat(np.unique(y, return_inverse=True)[1], V)
+    share = np.repeat(weight, V) / (V * weight.sum())
+    two = np.count_nonzero(counts) == 2  # one score, of the second class
+    start = np.zeros((rows.shape[1] + 1) * (1 if two else np.count_nonzero(counts)))
+    within = {
+        "maxiter": 1000,
+        "maxls": 50,
+        "gtol": tolerance,
+        "ftol": 64 * np.finfo(float).eps,
+    }  # as scikit-learn has them
+    found = minimize(
+        objective, start, (rows, given, share, 1 / (C * weight.sum())), method="L-BFGS-B", jac=True, options=within
+    ).x.reshape(rows.shape[1] + 1, -1)
+    W, b = found[:-1], found[-1]
+    if two:
         W, b = np.hstack([-W / 2, W / 2]), np.hstack([-b / 2, b / 2])
     return (W if basis is None else basis @ W), b
+
+
+def objective(at: Array, x: Array, y: Array, share: Array, penalty: float) -> tuple[float, Array]:
+    """sum_i share_i H(y_i, softmax(W x_i + b)) + penalty/2 |W|^2 and its gradient, at the rows of W and then b.
+
+    One score a row is that of the second of two classes; the first has 0.
+    """
+    Wb = at.reshape(x.shape[1] + 1, -1)
+    W = Wb[:-1]
+    scores = x @ W + Wb[-1]
+    if scores.shape[1] == 1:
+        scores = np.hstack([np.zeros_like(scores), scores])
+    scores -= scores.max(1, keepdims=True)
+    p = np.exp(scores)
+    total = p.sum(1, keepdims=True)
+    rows = np.arange(len(y))
+    loss = share @ (np.log(total[:, 0]) - scores[rows, y]) + penalty / 2 * np.vdot(W, W)
+    p /= total
+    p[rows, y] -= 1
+    p *= share[:, None]
+    p = p[:, -Wb.shape[1] :]
+    return float(loss), np.vstack([x.T @ p + penalty * W, p.sum(0)]).ravel()
 
 
 def softmax(scores: Array) -> Array:

@@ -20,6 +20,31 @@ def test_equal_to_scikit_learn(each: int, classes: int) -> None:
     assert np.allclose(ours.predict_proba(b.pool), theirs.predict_proba(scale(b.pool)), atol=1e-3)
 
 
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("balanced", [False, True])
+def test_the_solution_is_scikit_learns(classes: int, balanced: bool) -> None:
+    """Between classes that overlap, of different sizes."""
+    random = np.random.default_rng(0)
+    y = np.array([c for c in range(classes) for _ in range(12 + 9 * c)])
+    x = (random.normal(size=(classes, 6))[y] + 2 * random.normal(size=(len(y), 6))).astype(np.float32)
+    weight = "balanced" if balanced else None
+    theirs = LogisticRegression(C=10, tol=1e-8, max_iter=5000, class_weight=weight).fit(x.astype(float), y)
+    W, b = probe.solved(x[:, None], y, 10, 1e-8, balanced)
+    assert np.allclose(probe.softmax(x @ W + b), theirs.predict_proba(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("scores", [1, 3])
+def test_the_gradient_is_that_of_the_objective(scores: int) -> None:
+    random = np.random.default_rng(0)
+    x, share = random.normal(size=(9, 4)), random.uniform(size=9)
+    y = np.arange(9) % max(2, scores)
+    at = random.normal(size=5 * scores)
+    _, gradient = probe.objective(at, x, y, share, 0.3)
+    for i, step in enumerate(1e-6 * np.eye(len(at))):
+        up, down = (probe.objective(at + sign * step, x, y, share, 0.3)[0] for sign in (1, -1))
+        assert gradient[i] == pytest.approx((up - down) / 2e-6, rel=1e-6, abs=1e-8)
+
+
 def test_views_share_the_weight_of_their_image() -> None:
     b = blobs(each=5)
     scale = scale_of(b.pool, "standardised")
