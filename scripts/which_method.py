@@ -31,6 +31,8 @@ class Case:
 
 CASES = (
     Case("colour photographs, some hundreds of a class", "nothing: `--method auto`", "cifar10-10k", "auto"),
+    Case("the same, one label a class", "nothing", "cifar10-10k", "auto", labels=1),
+    Case("the same, 25 labels a class", "nothing", "cifar10-10k", "auto", labels=25),
     Case("the same at 224 pixels, a pool of 2,000", "nothing", "cifar10-2k@224", "auto"),
     Case(
         "the same, and as many pictures of every class (you know it)",
