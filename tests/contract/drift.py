@@ -1,4 +1,4 @@
-"""How far 30 steps lead apart what differs by rounding only: in two processes, or with hidden units in another order."""
+"""How far 50 steps lead apart what differs by rounding only: in two processes, or with hidden units in another order."""
 
 import torch
 
@@ -6,7 +6,7 @@ from halfseen.nets.mlp import MLP
 from tests.contract.cases import case, source
 from tests.toy import make_trainer
 
-STEPS = 30
+STEPS = 50
 TIMES = 10
 FLOOR = 1e-7  # of a probability: what float32 holds
 # what no last digit can turn: it may turn a vote, or put a number on the other side of an adapter's bend
@@ -37,7 +37,7 @@ class Reordered(Smooth):
 
 
 def drifted(name: str, reorder: bool = False, rank: int = 0, world: int = 1) -> torch.Tensor:
-    """[predictors, n, K] probabilities of test images after 30 steps; on vectors, without dropout or batch norm."""
+    """[predictors, n, K] probabilities of test images after 50 steps; on vectors, without dropout or batch norm."""
     given = case(name, steps=STEPS)
     given["settings"] = {**given["settings"], **SMOOTH.get(name, {})}
     net = Reordered if reorder else Smooth
