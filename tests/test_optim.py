@@ -111,7 +111,7 @@ def test_beta1_falls_where_the_rate_does(schedule: str, at: dict[float, float]) 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
 def test_the_steps_are_torchs(kind: str) -> None:
     """Bit for bit, and the state of either is that of the other."""
-    spec = Optim(kind=kind, lr=0.1, weight_decay=0.01)  # type: ignore[arg-type]
+    spec = Optim(kind=kind, lr=0.1, weight_decay=0.01)
     theirs = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[kind]
     first = torch.randn(5, 3)
     options = {"momentum": 0.9, "nesterov": True} if kind == "sgd" else {}
@@ -132,6 +132,16 @@ def test_the_steps_are_torchs(kind: str) -> None:
 
 
 def test_no_run_waits_for_the_compiler_to_load() -> None:
-    words = "p = torch.nn.Parameter(torch.ones(1)); o = make_optimizer([p], Optim()); p.sum().backward(); o.step()"
-    code = f"import sys, torch; from halfseen.optim import *; {words}; sys.exit('torch._dynamo' in sys.modules)"
+    code = """
+import sys, torch
+from halfseen.optim import Optim, make_optimizer
+for kind in ("sgd", "adam", "adamw"):
+    p = torch.nn.Parameter(torch.ones(1))
+    optimizer = make_optimizer([p], Optim(kind=kind))
+    p.sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    optimizer.load_state_dict(optimizer.state_dict())
+sys.exit("torch._dynamo" in sys.modules)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)

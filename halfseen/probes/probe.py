@@ -134,25 +134,18 @@ def solved(x: Array, y: Array, C: float, tolerance: float, balanced: bool = Fals
 
     L, V, d = x.shape
     counts = np.bincount(y)
-    weight = L / (np.count_nonzero(counts) * counts[y]) if balanced else np.ones(L)
+    k = np.count_nonzero(counts)
+    weight = L / (k * counts[y]) if balanced else np.ones(L)
     flat = x.reshape(L * V, d).astype(np.float64)
     basis = span(flat, d) if d > L * V else None
     rows = flat if basis is None else flat @ basis
     given = np.repeat(np.unique(y, return_inverse=True)[1], V)
-    share = np.repeat(weight, V) / (V * weight.sum())
-    two = np.count_nonzero(counts) == 2  # one score, of the second class
-    start = np.zeros((rows.shape[1] + 1) * (1 if two else np.count_nonzero(counts)))
-    within = {
-        "maxiter": 1000,
-        "maxls": 50,
-        "gtol": tolerance,
-        "ftol": 64 * np.finfo(float).eps,
-    }  # as scikit-learn has them
-    found = minimize(
-        objective, start, (rows, given, share, 1 / (C * weight.sum())), method="L-BFGS-B", jac=True, options=within
-    ).x.reshape(rows.shape[1] + 1, -1)
-    W, b = found[:-1], found[-1]
-    if two:
+    start = np.zeros((rows.shape[1] + 1, 1 if k == 2 else k))  # of two classes one score, of the second
+    asked = (rows, given, np.repeat(weight, V) / (L * V), 1 / (C * L))
+    within = {"maxiter": 1000, "maxls": 50, "gtol": tolerance, "ftol": 64 * np.finfo(float).eps}  # scikit-learn's
+    found = minimize(objective, start.ravel(), asked, method="L-BFGS-B", jac=True, options=within).x
+    W, b = found.reshape(start.shape)[:-1], found.reshape(start.shape)[-1]
+    if k == 2:
         W, b = np.hstack([-W / 2, W / 2]), np.hstack([-b / 2, b / 2])
     return (W if basis is None else basis @ W), b
 
