@@ -12,10 +12,9 @@ from statistics import mean, median, stdev
 from typing import Any
 
 import below_supervised
-from pages import filled, start
+from pages import filled, gained, start
 from photographs_tables import Tables, kept, score
 
-from halfseen.commands.compare import with_interval
 from halfseen.report.comparison import gain, number, std_of
 from halfseen.report.ranks import drawing, mean_ranks, sentence
 
@@ -69,27 +68,31 @@ def drawn(rows: list[dict[str, Any]]) -> list[str]:
     return said
 
 
+def over(own: dict[int, float], other: dict[int, float]) -> str:
+    """The mean difference on the draws that both have, with its interval; nothing for fewer than two."""
+    gains = [own[draw] - other[draw] for draw in sorted(set(own) & set(other))]
+    return gained(gains) if len(gains) > 1 else ""
+
+
+def scores_of(draws: dict[int, dict[str, Any]]) -> dict[int, float]:
+    return {draw: score(row) for draw, row in draws.items()}
+
+
 def bank(table: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
     """Rows of one set, over three others on the draws that both have."""
     table = {name: draws for name, draws in table.items() if len(draws) >= DRAWS}
-    scores = {name: {d: score(row) for d, row in draws.items()} for name, draws in table.items()}
+    scores = {name: scores_of(draws) for name, draws in table.items()}
     common = sorted(set.intersection(*map(set, scores.values())))
     ranked = dict(zip(scores, mean_ranks([[s[d] for s in scores.values()] for d in common]), strict=True))
-    over = ("probe", "supervised", "fixmatch, aligned")
+    others = ("probe", "supervised", "fixmatch, aligned")
     said = [
-        "| row | mean ± std | " + " | ".join(f"over {name} (95%)" for name in over) + " | mean rank | seconds |",
+        "| row | mean ± std | " + " | ".join(f"over {name} (95%)" for name in others) + " | mean rank | seconds |",
         "| --- |" + " --- |" * 6,
     ]
     for name in sorted(scores, key=lambda n: ranked[n]):
-        own = list(scores[name].values())
-        cells = [name, f"{mean(own):.1f} ± {stdev(own):.1f}"]
-        for other in over:
-            gains = [scores[name][d] - scores[other][d] for d in sorted(set(scores[name]) & set(scores.get(other, {})))]
-            if name == other or len(gains) < 2:
-                cells.append("")
-            else:
-                middle, low, high = with_interval(gains)
-                cells.append(f"{middle:+.1f} ({low:+.1f} to {high:+.1f})")
+        own = scores[name]
+        cells = [name, f"{mean(own.values()):.1f} ± {stdev(own.values()):.1f}"]
+        cells += ["" if name == other else over(own, scores.get(other, {})) for other in others]
         seconds = median(row["seconds"] for row in table[name].values())
         said.append("| " + " | ".join([*cells, f"{ranked[name]:.1f}", f"{seconds:.0f}"]) + " |")
     return said
@@ -128,9 +131,7 @@ def over_sets(blocks: Blocks) -> list[str]:
     for name in sorted(names, key=lambda n: ranked[n]):
         cells = [name, f"{ranked[name]:.1f}"]
         for other in over:
-            gains = by_set(blocks, name, other)
-            middle, low, high = with_interval(gains) if name != other else (0.0, 0.0, 0.0)
-            cells.append("" if name == other else f"{middle:+.1f} ({low:+.1f} to {high:+.1f})")
+            cells.append("" if name == other else gained(by_set(blocks, name, other)))
         worst = min(by_set(blocks, name, "probe"))
         said.append(f"| {' | '.join([*cells, f'{worst:+.1f}' if name != 'probe' else ''])} |")
     return said
@@ -155,16 +156,15 @@ def in_words(blocks: Blocks) -> list[str]:
 
 
 def sweep(by_labels: dict[int, dict[str, dict[int, dict[str, Any]]]]) -> list[str]:
-    """Rows that ran with every number of labels a class; in brackets how much above the labels alone, on the same draws."""
+    """Rows that ran with every number of labels a class; after the comma the gain over the labels alone."""
     names = [n for n in by_labels[SWEEP[0]] if all(len(by_labels[k].get(n, {})) >= DRAWS for k in SWEEP)]
     said = ["| row | " + " | ".join(f"{k} a class" for k in SWEEP) + " |", "| --- |" + " --- |" * len(SWEEP)]
-    ran = {n: [by_labels[k][n] for k in SWEEP] for n in names}
-    for name in sorted(names, key=lambda n: -mean(mean(map(score, rows.values())) for rows in ran[n])):
+    ran = {name: [scores_of(by_labels[k][name]) for k in SWEEP] for name in names}
+    for name in sorted(names, key=lambda n: -mean(mean(own.values()) for own in ran[n])):
         cells = []
-        for rows, alone in zip(ran[name], ran["probe"], strict=True):
-            values = [score(rows[d]) for d in sorted(rows)]
-            over = mean(score(rows[d]) - score(alone[d]) for d in rows.keys() & alone.keys())
-            cells.append(f"{mean(values):.1f} ± {stdev(values):.1f}" + (f" ({over:+.1f})" if name != "probe" else ""))
+        for own, alone in zip(ran[name], ran["probe"], strict=True):
+            cell = f"{mean(own.values()):.1f} ± {stdev(own.values()):.1f}"
+            cells.append(cell if name == "probe" else f"{cell}, {over(own, alone)}")
         said.append(f"| {name} | {' | '.join(cells)} |")
     return said
 
@@ -195,11 +195,15 @@ def of_method(name: str, scratch: Drawn, banks: Tables) -> list[str]:
         for title in (name, f"{name}, net mlp", f"{name}, aligned", f"{name}, aligned to estimate"):
             own = table.get(title, {})
             if len(own) >= DRAWS:
-                gains = [score(own[d]) - score(table["supervised"][d]) for d in sorted(own)]
-                values = [score(r) for r in own.values()]
-                over = "{:+.1f} ({:+.1f} to {:+.1f})".format(*with_interval(gains))
+                values = scores_of(own)
                 where = f"{on}, frozen features{title.removeprefix(name)}"
-                said.append(f"| {where} | 4 a class | {len(own)} | {mean(values):.1f} ± {stdev(values):.1f} | {over} |")
+                cells = [
+                    where,
+                    "4 a class",
+                    str(len(own)),
+                    f"{mean(values.values()):.1f} ± {stdev(values.values()):.1f}",
+                ]
+                said.append(f"| {' | '.join([*cells, over(values, scores_of(table['supervised']))])} |")
     return said
 
 

@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pages import gained
+
 from halfseen.commands import train
-from halfseen.commands.compare import with_interval
 from halfseen.recipes.mnist import COMMON, SUPERVISED
 
 RESULTS = Path(__file__).parent.parent / "results" / "below-supervised.jsonl"
@@ -78,7 +79,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         gains = [own[d] - base[d] for d in sorted(set(own) & set(base))]
         over = "" if own is base else f"{gains[0]:+.1f}"
         if own is not base and len(gains) > 1:
-            over = "{:+.1f} ({:+.1f} to {:+.1f})".format(*with_interval(gains))
+            over = gained(gains)
         steps = next(row["steps"] for row in rows if row["trial"] == name)
         said.append(f"| {name} | {sum(own.values()) / len(own):.1f} | {over} | {steps:,} |")
     return said

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from halfseen.commands.compare import with_interval
+
 END = "<!-- until here -->"
 
 
@@ -18,3 +20,8 @@ def filled(page: str, regions: Mapping[str, Sequence[str]]) -> str:
             raise SystemExit(f"the page has no line {mark}: put it, and {END} below it, where the table belongs")
         page = before + "\n".join([mark, *lines, END]) + rest.partition(END)[2]
     return page
+
+
+def gained(points: list[float]) -> str:
+    """The mean of paired differences with its 95% interval."""
+    return "{:+.1f} ({:+.1f} to {:+.1f})".format(*with_interval(points))

@@ -9,9 +9,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from pages import filled, start
-
-from halfseen.commands.compare import with_interval
+from pages import filled, gained, start
 
 RESULTS = Path(__file__).parent.parent / "results" / "photographs.jsonl"
 PAGE = RESULTS.parent.parent / "docs" / "photographs.md"
@@ -59,8 +57,7 @@ def lines(table: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
         spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
         over = worst = ""
         if name != BASE and len(gains) > 1:
-            middle, low, high = with_interval(gains)
-            over, worst = f"{middle:+.1f} ({low:+.1f} to {high:+.1f})", f"{min(gains):+.1f}"
+            over, worst = gained(gains), f"{min(gains):+.1f}"
         seconds = median(row["seconds"] for row in draws.values())
         said.append(f"| {name} | {len(draws)} | {mean(values):.1f}{spread} | {over} | {worst} | {seconds:.0f} |")
     return said

@@ -9,9 +9,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from pages import filled, start
-
-from halfseen.commands.compare import with_interval
+from pages import filled, gained, start
 
 RESULTS = Path(__file__).parent.parent / "results"
 PAGE = RESULTS.parent / "docs" / "photographs.md"
@@ -39,8 +37,7 @@ def tails(rows: list[Row]) -> list[str]:
             cells = [f"1:{tail}", method, SAID[weight], f"{tau:g}", str(len(draws))]
             cells.append(percent(r["test"]["accuracy"] for r in draws.values()))
             gains = [100 * (draws[d]["test"]["accuracy"] - base[d]["test"]["accuracy"]) for d in draws]
-            middle, low, high = with_interval(gains) if draws is not base else (0.0, 0.0, 0.0)
-            cells.append("" if draws is base else f"{middle:+.1f} ({low:+.1f} to {high:+.1f})")
+            cells.append("" if draws is base else gained(gains))
             cells.append(percent(r["test"]["worst"] for r in draws.values()))
             cells += [percent(r["pool"][key] for r in draws.values()) for key in ("accuracy", "balanced")]
             said.append(f"| {' | '.join(cells)} |")
@@ -104,9 +101,8 @@ def cost_of_strangers(rows: list[Row]) -> list[str]:
                 cells.append("")
                 continue
             gains = [100 * (row["accuracy"] - by["clean"][d]["accuracy"]) for d, row in by[pool].items()]
-            middle, low, high = with_interval(gains)
             shown = percent(r["accuracy"] for r in by[pool].values())
-            cells.append(f"{shown}: {middle:+.1f} ({low:+.1f} to {high:+.1f})")
+            cells.append(f"{shown}: {gained(gains)}")
         kept = [f"{mean(r['learned_from'] for r in by[pool].values()):,.0f}" for pool in DIRTY if by[pool]]
         said.append(f"| {' | '.join([*cells, ', '.join(kept)])} |")
     return said

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 
-from pages import filled, start
+from pages import filled, gained, start
 from photographs_tables import Tables, kept, score
-
-from halfseen.commands.compare import with_interval
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "which-method.md"
@@ -80,8 +78,7 @@ def measured(case: Case, banks: Tables) -> list[str]:
 
 
 def cells(on: str, own: list[float], gains: list[float], took: str) -> list[str]:
-    middle, low, high = with_interval(gains)
-    return [on, f"{mean(own):.1f}", f"{middle:+.1f} ({low:+.1f} to {high:+.1f})", str(len(gains)), took]
+    return [on, f"{mean(own):.1f}", gained(gains), str(len(gains)), took]
 
 
 def table() -> list[str]:
