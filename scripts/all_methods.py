@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
+import below_on_bank
 import below_supervised
 from pages import filled, gained, start
 from photographs_tables import Tables, kept, score
@@ -211,6 +212,7 @@ def regions() -> dict[str, list[str]]:
     """By name what stands between its marks; nothing for what has not run."""
     found = {name: drawn(rows) for name, rows in from_scratch().items()}
     found["below-supervised"] = below_supervised.table(below_supervised.kept())
+    found["below-on-bank"] = below_on_bank.table(below_on_bank.kept())
     banks = kept()
     for name, views in BANK.items():
         found[name] = bank(banks[(name, *views, 4)])
