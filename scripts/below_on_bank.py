@@ -89,11 +89,12 @@ def kept() -> list[dict[str, Any]]:
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--root", type=Path, default=Path("data"))
+    options.add_argument("--draws", type=int, nargs="+", default=list(DRAWS))
     told = options.parse_args()
     torch.set_num_threads(1)
     rows = kept()
     images = {of: at_size(pool(of, told.root)) for of in BOTH}
-    for draw in DRAWS:
+    for draw in told.draws:
         for method, changed, sets in TRIALS:
             for of in sets:
                 about = {"set": of, "method": method, "changed": changed, "draw": draw}
