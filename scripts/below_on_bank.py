@@ -39,7 +39,10 @@ TRIALS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("sntg", "net=mlp, weight=0", BOTH),
     ("sntg", "net=mlp, ratio=0", BOTH),
     ("sntg", "net=mlp, weight=1", BOTH),
+    ("sntg", "net=mlp, settings=optim.lr=0.0003", BOTH),
+    ("sntg", "net=mlp, weight=0, settings=optim.lr=0.0003", BOTH),
     ("on_discarded", "", BOTH),
+    ("on_discarded", "settings=optim.lr=0.03 optim.weight_decay=5e-4", BOTH),
     ("on_discarded", "weight=0, start_weight=0", BOTH),
     ("on_discarded", "start_weight=0", BOTH),
     ("deep_co_training", "", (HUNDRED,)),
@@ -58,6 +61,8 @@ TRIALS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("r2d2", "ablation=a", BOTH),
     ("r2d2", "beta=0", BOTH),
     ("r2d2", "label_lr=0", BOTH),
+    ("r2d2", "supervised.lr=0.2", BOTH),
+    ("r2d2", "d2.lr=0.003", BOTH),
 )
 
 
