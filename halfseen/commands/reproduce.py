@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,12 +87,18 @@ def common_of(recipe: Recipe, share: float, root: Path | None, device: str) -> S
 
 @dataclass(frozen=True)
 class Queued:
-    """A table that parts of the queue fill: its runs, in the order of the parts."""
+    """A table that parts of the queue fill: its runs, in the order of the parts; `rest` is what else its recipe has."""
 
     name: str
     recipe: Recipe
     note: str
     jobs: list[Job]
+    rest: dict[Path, Job]
+
+    def so_far(self, metrics: Mapping[Work, dict[str, Any]]) -> dict[str, Any]:
+        """The table with all that is kept of it: another queue may have run other rows of it, with the same settings."""
+        kept = [j for j in self.rest.values() if j.work in metrics]
+        return collect(self.recipe.data, [*self.jobs, *kept], self.note, metrics.get)
 
 
 def run_queue(
@@ -109,6 +116,9 @@ def run_queue(
             found = j.work.metrics() or kept_metrics(j.work, keep / table.name, known)
             if found is not None:
                 metrics[j.work] = found
+        for j in table.rest.values():
+            if (found := kept_metrics(j.work, keep / table.name, known)) is not None:
+                metrics[j.work] = found
     left = estimate([j.work for j in order], metrics, out / "costs.json", lambda text: say(text, markup=False))
     for text in forecast(tables, left, where):
         say(text, markup=False)
@@ -120,14 +130,14 @@ def run_queue(
         table = home[work]
         keep_run(work.folder, keep / table.name)
         metrics[work] = work.metrics() or {}
-        write_json(keep / table.name / "results.json", collect(table.recipe.data, table.jobs, table.note, metrics.get))
+        write_json(keep / table.name / "results.json", table.so_far(metrics))
 
-    for work in metrics:  # of a command that was killed between a run and its copy
+    for work in [w for w in metrics if w in home]:  # of a command that was killed between a run and its copy
         if work.finished and work.folder.name not in known_runs(keep / home[work].name):
             kept(work)
     failed = where.run([j.work for j in order if j.work not in metrics], out, kept)
     for table in tables.values():
-        print_table(collect(table.recipe.data, table.jobs, table.note, metrics.get))
+        print_table(table.so_far(metrics))
     complain(failed, len(order))
 
 
@@ -140,7 +150,12 @@ def planned(
     rows: dict[tuple[str, int | None, str], Settings] = {}
     for one in entries:
         recipe = need_recipe(one.recipe, one.rows, one.labels)
-        table = tables.setdefault(one.table, Queued(one.table, recipe, note_of(recipe, one), []))
+        table = tables.setdefault(one.table, Queued(one.table, recipe, note_of(recipe, one), [], {}))
+        for row in recipe.rows:
+            whole = dataclasses.replace(one, rows=(row.title,), labels=(), draws=())
+            with suppress(UserError):  # a row that does not take these settings, so that none with them was kept
+                for j in jobs_of_entry(whole, recipe, out / one.table, root, where, device):
+                    table.rest.setdefault(j.folder, j)
         for j in jobs_of_entry(one, recipe, out / one.table, root, where, device):
             same = dataclasses.replace(j.settings, seed=0, split_seed=0)
             if table.recipe is not recipe or rows.setdefault((one.table, j.labels, j.row.title), same) != same:
@@ -151,6 +166,9 @@ def planned(
             if j.folder not in order:
                 order[j.folder] = j
                 table.jobs.append(j)
+    for table in tables.values():
+        for j in table.jobs:
+            table.rest.pop(j.folder, None)
     return tables, list(order.values())
 
 

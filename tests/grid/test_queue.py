@@ -97,6 +97,16 @@ def test_it_runs_in_order_and_keeps_as_it_goes(toy: Path, capsys: pytest.Capture
     run(toy)
     assert "short: 1 runs, 0 to do" in capsys.readouterr().err
     assert not list((toy / "runs").glob("*/*/metrics.json"))
+    (toy / "queue.toml").write_text('[[run]]\nrecipe = "toy"\nrows = ["supervised"]\nlabels = [8]\nsteps = 4\n')
+    run(toy)  # another queue, which adds a row to a table that has others of these settings
+    table = json.loads((toy / "results" / "toy" / "results.json").read_text())
+    rows = [("supervised", 8), ("supervised", 12), ("FixMatch", 12)]
+    assert [(r["method"], r["labels"]) for r in table["rows"]] == rows
+    (toy / "queue.toml").write_text('[[run]]\nrecipe = "toy"\nrows = ["supervised"]\nlabels = [8]\nsteps = 5\n')
+    (toy / "runs").rename(toy / "gone too")
+    run(toy)  # of other settings: the kept rows are of no such table
+    table = json.loads((toy / "results" / "toy" / "results.json").read_text())
+    assert [(r["method"], r["labels"]) for r in table["rows"]] == rows[:1]
     (toy / "queue.toml").write_text(QUEUE.replace("tau=0.6", "tau=0.7"))
     run(toy, "--estimate")
     assert "short: 1 runs, 1 to do" in capsys.readouterr().err
