@@ -27,6 +27,8 @@ class Case:
     labels: int = 4  # a class on a bank, in all elsewhere
 
 
+EVEN = "--set method.align_to=uniform"
+
 CASES = (
     Case("colour photographs, some hundreds of a class", "nothing: `--method auto`", "cifar10-10k", "auto"),
     Case("the same, one label a class", "nothing", "cifar10-10k", "auto", labels=1),
@@ -34,7 +36,7 @@ CASES = (
     Case("the same at 224 pixels, a pool of 2,000", "nothing", "cifar10-2k@224", "auto"),
     Case(
         "the same, and as many pictures of every class (you know it)",
-        "`--method fixmatch --set method.align_to=uniform`",
+        f"`--method fixmatch {EVEN}`",
         "cifar10-10k",
         "fixmatch, aligned",
     ),
@@ -49,7 +51,8 @@ CASES = (
     ),
     Case("the same, some minutes", "nothing, and not a backbone", "letters", "supervised, from scratch"),
     Case("digits, from scratch, 2 labels a class", "`--method fixmatch`", "mnist-small", "FixMatch", labels=20),
-    Case("the same", "`--method dnll`", "mnist-small", "DNLL, aligned", labels=20),
+    Case("the same", "`--method freematch`", "mnist-all", "freematch", labels=20),
+    Case("the same", f"`--method dnll --set method.align=true {EVEN}`", "mnist-small", "DNLL, aligned", labels=20),
     Case("the same", "`--method commatch`", "mnist-small", "ComMatch", labels=20),
     Case("the same, 10 labels a class", "`--method fixmatch`", "mnist-small", "FixMatch", labels=100),
     Case("the same", "`--method ccn`", "mnist-small", "CCN", labels=100),
