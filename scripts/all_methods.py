@@ -13,6 +13,7 @@ from typing import Any
 
 import below_on_bank
 import below_supervised
+import crossed_sevens
 from pages import filled, gained, start
 from photographs_tables import Tables, kept, score
 
@@ -212,6 +213,7 @@ def regions() -> dict[str, list[str]]:
     """By name what stands between its marks; nothing for what has not run."""
     found = {name: drawn(rows) for name, rows in from_scratch().items()}
     found["below-supervised"] = below_supervised.table(below_supervised.kept())
+    found["crossed-sevens"] = crossed_sevens.table(crossed_sevens.kept())
     found["below-on-bank"] = below_on_bank.table(below_on_bank.kept())
     banks = kept()
     for name, views in BANK.items():

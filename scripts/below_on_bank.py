@@ -53,15 +53,20 @@ TRIALS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("mixmatch", "lambda_u=100", (HUNDRED,)),
     ("mixmatch", "T=1", (HUNDRED,)),
     ("mixmatch", "optim.lr=0.0005", (HUNDRED,)),
+    ("mixmatch", "alpha=0.01", (HUNDRED,)),
+    ("mixmatch", "alpha=0.01, lambda_u=0", (HUNDRED,)),
     ("remixmatch", "", (HUNDRED,)),
     ("remixmatch", "lambda_u=0, lambda_1=0", (HUNDRED,)),
     ("remixmatch", "T=1", (HUNDRED,)),
+    ("remixmatch", "alpha=0.01", (HUNDRED,)),
+    ("remixmatch", "optim.lr=0.0005", (HUNDRED,)),
     ("r2d2", "", BOTH),
     ("r2d2", "ablation=a", BOTH),
     ("r2d2", "beta=0", BOTH),
     ("r2d2", "label_lr=0", BOTH),
     ("r2d2", "supervised.lr=0.2", BOTH),
     ("r2d2", "d2.lr=0.003", BOTH),
+    ("r2d2", "supervised.lr=0.0125", BOTH),
 )
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pages import gained
 
 from halfseen.commands import train
@@ -54,19 +55,26 @@ TRIALS: dict[str, tuple[str, str, str, float]] = {  # data, method, keys, passes
 DRAWS = range(100, 103)
 
 
-def run(data: str, method: str, keys: str, passes: float, draw: int) -> dict[str, Any]:
+def trained(data: Any, method: str, keys: str, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Metrics and probabilities of a run with the settings of recipes/mnist.py and these changes; its folder goes again."""
     own = tuple(f"method.{key}" for key in keys.split(",") if key)
     settings = replace(
         COMMON, method=method, overrides=(*COMMON.overrides, *own), root=Path("data"), report=False, quiet=True
     )
-    settings = replace(settings, num_labels=LABELS[data], passes=passes, seed=draw, split_seed=draw)
-    if method == "supervised":
-        settings = replace(settings, **SUPERVISED.changes)
     folder = Path(tempfile.mkdtemp()) / "run"
     try:
-        metrics = train.run(data.removesuffix("-20"), settings, folder, resume=False).metrics
+        metrics = train.run(data, replace(settings, **changes), folder, resume=False).metrics
+        with np.load(folder / "outputs.npz") as outputs:
+            return metrics, dict(outputs)
     finally:
         shutil.rmtree(folder.parent)
+
+
+def run(data: str, method: str, keys: str, passes: float, draw: int) -> dict[str, Any]:
+    changes = {"num_labels": LABELS[data], "passes": passes, "seed": draw, "split_seed": draw}
+    if method == "supervised":
+        changes |= SUPERVISED.changes
+    metrics, _ = trained(data.removesuffix("-20"), method, keys, **changes)
     return {
         "pool": round(metrics["unlabelled"]["accuracy"], 4),
         "steps": metrics["steps"],
