@@ -48,13 +48,14 @@ TRIALS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("deep_co_training", "lambda_cot=0, lambda_dif=0", (HUNDRED,)),
     ("deep_co_training", "lambda_dif=0", (HUNDRED,)),
     ("deep_co_training", "lambda_cot=1", (HUNDRED,)),
-    ("mixmatch", "", (HUNDRED,)),
+    ("mixmatch", "", BOTH),
     ("mixmatch", "lambda_u=0", (HUNDRED,)),
     ("mixmatch", "lambda_u=100", (HUNDRED,)),
     ("mixmatch", "T=1", (HUNDRED,)),
-    ("mixmatch", "optim.lr=0.0005", (HUNDRED,)),
+    ("mixmatch", "optim.lr=0.0005", BOTH),
     ("mixmatch", "alpha=0.01", (HUNDRED,)),
     ("mixmatch", "alpha=0.01, lambda_u=0", (HUNDRED,)),
+    ("mixmatch", "alpha=0.01, lambda_u=0, optim.lr=0.0005", (HUNDRED,)),
     ("remixmatch", "", (HUNDRED,)),
     ("remixmatch", "lambda_u=0, lambda_1=0", (HUNDRED,)),
     ("remixmatch", "T=1", (HUNDRED,)),
@@ -67,6 +68,7 @@ TRIALS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("r2d2", "supervised.lr=0.2", BOTH),
     ("r2d2", "d2.lr=0.003", BOTH),
     ("r2d2", "supervised.lr=0.0125", BOTH),
+    ("r2d2", "supervised.lr=0.003", BOTH),
 )
 
 
