@@ -19,6 +19,7 @@ from pages import gained
 
 from halfseen.commands import train
 from halfseen.recipes.mnist import COMMON, SUPERVISED
+from halfseen.settings import Settings
 
 RESULTS = Path(__file__).parent.parent / "results" / "below-supervised.jsonl"
 SHORT, LONG, MNIST = 2e5, 8e5, 1.6e6
@@ -55,11 +56,13 @@ TRIALS: dict[str, tuple[str, str, str, float]] = {  # data, method, keys, passes
 DRAWS = range(100, 103)
 
 
-def trained(data: Any, method: str, keys: str, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Metrics and probabilities of a run with the settings of recipes/mnist.py and these changes; its folder goes again."""
+def trained(
+    data: Any, method: str, keys: str, common: Settings = COMMON, **changes: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Metrics and probabilities of a run with a recipe's common settings and these changes; its folder goes again."""
     own = tuple(f"method.{key}" for key in keys.split(",") if key)
     settings = replace(
-        COMMON, method=method, overrides=(*COMMON.overrides, *own), root=Path("data"), report=False, quiet=True
+        common, method=method, overrides=(*common.overrides, *own), root=Path("data"), report=False, quiet=True
     )
     folder = Path(tempfile.mkdtemp()) / "run"
     try:
@@ -71,7 +74,7 @@ def trained(data: Any, method: str, keys: str, **changes: Any) -> tuple[dict[str
 
 
 def run(data: str, method: str, keys: str, passes: float, draw: int) -> dict[str, Any]:
-    changes = {"num_labels": LABELS[data], "passes": passes, "seed": draw, "split_seed": draw}
+    changes: dict[str, Any] = {"num_labels": LABELS[data], "passes": passes, "seed": draw, "split_seed": draw}
     if method == "supervised":
         changes |= SUPERVISED.changes
     metrics, _ = trained(data.removesuffix("-20"), method, keys, **changes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import cifar_small_trials
 from evidence_tables import Kept, Todo, above, mean, table, verdict
 
 from halfseen.recipes import recipes
@@ -186,4 +187,12 @@ def cifar(todo: Todos) -> Section:
     if kept.rows:
         pairs = [(m, "supervised") for m in ("FixMatch", "DNLL", "ComMatch")]
         lines += [*table(kept, "supervised", paper), "", f"**Found.** {compared(kept, 4000, pairs)}"]
+    trials = cifar_small_trials.kept()
+    if trials:
+        lines += [
+            "",
+            "Why DNLL is where it is was looked for at an eighth of the length (`python scripts/cifar_small_trials.py`):",
+            "",
+        ]
+        lines += cifar_small_trials.table(trials)
     return lines + left("cifar10-small", todo), {}
