@@ -201,8 +201,8 @@ def cifar(todo: Todos) -> Section:
         lines += cifar_small_trials.table(trials)
         lines += [
             "",
-            "In the same budget DNLL takes a fifth of the steps of the labels alone, each with half as many labelled images: with "
-            "its steps and labels the labels alone are not where they are either. More labelled images a step help, a higher "
-            "rate does not.",
+            "In the same budget DNLL takes a fifth of the steps of the labels alone, each with half as many labelled",
+            "images: with its steps and labels the labels alone are not where they are either. More labelled images a",
+            "step help, a higher rate does not.",
         ]
     return lines + left("cifar10-small", todo), {}
