@@ -8,11 +8,11 @@ labels of training images, as many of each class; test images are not looked at.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from trials import has, keep, read
 from weak_pass import METHODS, SETS, run
 
 from halfseen.data import open_data
@@ -39,20 +39,18 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--root", type=Path, default=Path("data"))
     sets = pools(options.parse_args().root)
-    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    done = read(RESULTS)
     for draw in DRAWS:
         for name, data in sets.items():
             for method, keys in METHODS.items():
                 for prior in PRIORS:
                     about = {"data": name, "method": method, "align_to": prior, "draw": draw}
-                    if any(about.items() <= row.items() for row in done):
+                    if has(done, about):
                         continue
                     more = () if prior == "off" else ("method.align=true", f"method.align_to={prior}")
                     given = {**SETS["mnist"], "method": method, "overrides": (*keys, *more), "extra_val_per_class": 50}
                     found = {**about, **run(data, draw, **given)}
-                    with RESULTS.open("a") as file:
-                        file.write(json.dumps(found) + "\n")
-                    print(json.dumps(found), flush=True)
+                    keep(RESULTS, done, found)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import below_supervised
 import crossed_sevens
 from pages import filled, gained, start
 from photographs_tables import Tables, kept, score
+from trials import read
 
 from halfseen.report.comparison import gain, number, std_of
 from halfseen.report.ranks import drawing, mean_ranks, sentence
@@ -212,9 +213,9 @@ def of_method(name: str, scratch: Drawn, banks: Tables) -> list[str]:
 def regions() -> dict[str, list[str]]:
     """By name what stands between its marks; nothing for what has not run."""
     found = {name: drawn(rows) for name, rows in from_scratch().items()}
-    found["below-supervised"] = below_supervised.table(below_supervised.kept())
-    found["crossed-sevens"] = crossed_sevens.table(crossed_sevens.kept())
-    found["below-on-bank"] = below_on_bank.table(below_on_bank.kept())
+    found["below-supervised"] = below_supervised.table(read(below_supervised.RESULTS))
+    found["crossed-sevens"] = crossed_sevens.table(read(crossed_sevens.RESULTS))
+    found["below-on-bank"] = below_on_bank.table(read(below_on_bank.RESULTS))
     banks = kept()
     for name, views in BANK.items():
         found[name] = bank(banks[(name, *views, 4)])

@@ -6,13 +6,13 @@ of results/below-on-bank.jsonl; what is in it is not made again. Its table is ma
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from pages import gained
 from photographs import ALONE, at_size, pool, run
+from trials import has, keep, read
 
 RESULTS = Path(__file__).parent.parent / "results" / "below-on-bank.jsonl"
 VIEWS, LABELS = (2, 4), 4
@@ -93,29 +93,23 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     return said
 
 
-def kept() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--root", type=Path, default=Path("data"))
     options.add_argument("--draws", type=int, nargs="+", default=list(DRAWS))
     told = options.parse_args()
     torch.set_num_threads(1)
-    rows = kept()
+    rows = read(RESULTS)
     images = {of: at_size(pool(of, told.root)) for of in BOTH}
     for draw in told.draws:
         for method, changed, sets in TRIALS:
             for of in sets:
                 about = {"set": of, "method": method, "changed": changed, "draw": draw}
-                if any(about.items() <= row.items() for row in rows):
+                if has(rows, about):
                     continue
                 found = run(images[of], draw, method, keys(changed), VIEWS, LABELS)
                 del found["test"]
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps({**about, **found}) + "\n")
-                print(json.dumps({**about, **found}), flush=True)
+                keep(RESULTS, rows, {**about, **found})
 
 
 if __name__ == "__main__":

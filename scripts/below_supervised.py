@@ -7,25 +7,19 @@ longer, and with one thing changed. Rows of results/below-supervised.jsonl; what
 """
 
 import argparse
-import json
-import shutil
-import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pages import gained
+from trials import has, keep, read, trained
 
-from halfseen.commands import train
 from halfseen.recipes.mnist import COMMON, SUPERVISED
-from halfseen.settings import Settings
 
 RESULTS = Path(__file__).parent.parent / "results" / "below-supervised.jsonl"
 SHORT, LONG, MNIST = 2e5, 8e5, 1.6e6
-LABELS = {"digits": 40, "mnist": 100, "mnist-5k": 100, "mnist-20": 20}
+SETS = {"digits": ("digits", 40), "mnist": ("mnist", 100), "mnist-20": ("mnist", 20), "mnist-5k": ("mnist-5k", 100)}
 _, _, SUPERVISED_KEYS = SUPERVISED.method.partition(":")
-TRIALS: dict[str, tuple[str, str, str, float]] = {  # data, method, keys, passes
+TRIALS: dict[str, tuple[str, str, str, float]] = {  # one of SETS, method, keys, passes
     "supervised": ("digits", "supervised", SUPERVISED_KEYS, SHORT),
     "supervised, four times": ("digits", "supervised", SUPERVISED_KEYS, LONG),
     "dmt": ("digits", "dmt", "", SHORT),
@@ -56,28 +50,12 @@ TRIALS: dict[str, tuple[str, str, str, float]] = {  # data, method, keys, passes
 DRAWS = range(100, 103)
 
 
-def trained(
-    data: Any, method: str, keys: str, common: Settings = COMMON, **changes: Any
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Metrics and probabilities of a run with a recipe's common settings and these changes; its folder goes again."""
-    own = tuple(f"method.{key}" for key in keys.split(",") if key)
-    settings = replace(
-        common, method=method, overrides=(*common.overrides, *own), root=Path("data"), report=False, quiet=True
-    )
-    folder = Path(tempfile.mkdtemp()) / "run"
-    try:
-        metrics = train.run(data, replace(settings, **changes), folder, resume=False).metrics
-        with np.load(folder / "outputs.npz") as outputs:
-            return metrics, dict(outputs)
-    finally:
-        shutil.rmtree(folder.parent)
-
-
 def run(data: str, method: str, keys: str, passes: float, draw: int) -> dict[str, Any]:
-    changes: dict[str, Any] = {"num_labels": LABELS[data], "passes": passes, "seed": draw, "split_seed": draw}
+    source, labels = SETS[data]
+    changes: dict[str, Any] = {"num_labels": labels, "passes": passes, "seed": draw, "split_seed": draw}
     if method == "supervised":
         changes |= SUPERVISED.changes
-    metrics, _ = trained(data.removesuffix("-20"), method, keys, **changes)
+    metrics, _ = trained(source, method, keys, COMMON, **changes)
     return {
         "pool": round(metrics["unlabelled"]["accuracy"], 4),
         "steps": metrics["steps"],
@@ -103,24 +81,17 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     return said
 
 
-def kept() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.parse_args()
-    rows = kept()
+    rows = read(RESULTS)
     for draw in DRAWS:
         for name, trial in TRIALS.items():
             about = {"trial": name, "draw": draw}
-            if (name.startswith("mnist:") and draw > DRAWS[0]) or any(about.items() <= row.items() for row in rows):
+            if (name.startswith("mnist:") and draw > DRAWS[0]) or has(rows, about):
                 continue
             found = {**about, **run(*trial, draw)}
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(found) + "\n")
-            print(json.dumps(found), flush=True)
-            rows.append(found)
+            keep(RESULTS, rows, found)
 
 
 if __name__ == "__main__":

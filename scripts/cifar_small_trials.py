@@ -6,11 +6,10 @@ table is made by scripts/evidence.py.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from below_supervised import trained
+from trials import has, keep, read, trained
 
 from halfseen.recipes.small import RECIPES
 
@@ -33,16 +32,12 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     return said + [f"| {row['trial']} | {100 * row['pool']:.1f} | {row['steps']:,} |" for row in rows]
 
 
-def kept() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.parse_args()
-    done = {row["trial"] for row in kept()}
+    rows = read(RESULTS)
     for name, (method, keys, changes) in TRIALS.items():
-        if name in done:
+        if has(rows, {"trial": name}):
             continue
         settings = {"num_labels": LABELS, "passes": PASSES, "seed": DRAW, "split_seed": DRAW, **changes}
         metrics, _ = trained("cifar10", method, keys, COMMON, **settings)
@@ -52,9 +47,7 @@ def main() -> None:
             "steps": metrics["steps"],
             "seconds": metrics["seconds"],
         }
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(json.dumps(row), flush=True)
+        keep(RESULTS, rows, row)
 
 
 if __name__ == "__main__":

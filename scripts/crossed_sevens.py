@@ -8,18 +8,17 @@ scripts/all_methods.py.
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from below_supervised import trained
 from pages import gained
+from trials import has, keep, read, trained
 
 from halfseen.data.named import open_named
 from halfseen.data.split import choose_split
-from halfseen.recipes.mnist import ALIGNED, PASSES, SGD
+from halfseen.recipes.mnist import ALIGNED, COMMON, PASSES, SGD
 
 RESULTS = Path(__file__).parent.parent / "results" / "crossed-sevens.jsonl"
 SEVEN = 7
@@ -50,7 +49,7 @@ def run(method: str, crossed: bool, times: int, draw: int) -> dict[str, Any]:
         assert images.y[goes] == images.y[comes] == SEVEN
         given[goes], given[comes] = False, True
     name, _, keys = METHODS[method].partition(":")
-    metrics, outputs = trained(replace(images, given=given), name, keys, passes=times * PASSES, seed=draw)
+    metrics, outputs = trained(replace(images, given=given), name, keys, COMMON, passes=times * PASSES, seed=draw)
     right = outputs["unlabelled"].argmax(1) == images.y[outputs["unlabelled_ids"]].numpy()
     sevens = (images.y[outputs["unlabelled_ids"]] == SEVEN).numpy()
     return {
@@ -85,25 +84,19 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     return said
 
 
-def kept() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--times", type=int, nargs="+", default=(1, 10), help="lengths, in those of the recipe")
     told = options.parse_args()
-    rows = kept()
+    rows = read(RESULTS)
     for method, crossed, times, draw in TRIALS:
         if times not in told.times:
             continue
         about = {"method": method, "crossed": crossed, "times": times, "draw": draw}
-        if any(about.items() <= row.items() for row in rows):
+        if has(rows, about):
             continue
         found = {**about, **run(method, crossed, times, draw)}
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(found) + "\n")
-        print(json.dumps(found), flush=True)
+        keep(RESULTS, rows, found)
 
 
 if __name__ == "__main__":

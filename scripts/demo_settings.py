@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from trials import has, keep, read
 
 import halfseen
 from halfseen.data import open_data
@@ -62,16 +63,14 @@ def run(method: str, draw: int, keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def main() -> None:
-    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    done = read(RESULTS)
     for name, (method, keys) in CANDIDATES.items():
         for draw in DRAWS:
             about = {"candidate": name, "draw": draw}
-            if any(about.items() <= row.items() for row in done):
+            if has(done, about):
                 continue
             found = {**about, **run(method, draw, keys)}
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(found) + "\n")
-            print(json.dumps(found), flush=True)
+            keep(RESULTS, done, found)
 
 
 if __name__ == "__main__":

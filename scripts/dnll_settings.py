@@ -7,10 +7,10 @@ MNIST with 20 labels, half the length of `mnist-small` and all else as there, al
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from trials import has, keep, read
 from weak_pass import SETS, run
 
 RESULTS = Path("results/dnll-settings.jsonl")
@@ -45,7 +45,7 @@ def main() -> None:
     options.add_argument("--root", type=Path, default=Path("data"))
     options.add_argument("--long", action="store_true", help="the runs with 100 labels only")
     told = options.parse_args()
-    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    done = read(RESULTS)
     asked: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({"settings": name, "draw": draw}, {"passes": 8e5, "overrides": (*KEYS, *keys)})
         for draw in DRAWS
@@ -57,15 +57,13 @@ def main() -> None:
             keys = (*KEYS, "method.m=6", *more.pop("overrides", ()))
             asked.append(({"settings": f"100 labels, {name}", "draw": draw}, {**more, "overrides": keys}))
     for about, given in asked[::-1] if told.long else asked:
-        if any(about.items() <= row.items() for row in done) or (told.long and "num_labels" not in given):
+        if has(done, about) or (told.long and "num_labels" not in given):
             continue
         found = {
             **about,
             **run("mnist", about["draw"], **{**SETS["mnist"], "method": "dnll", "root": told.root, **given}),
         }
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(found) + "\n")
-        print(json.dumps(found), flush=True)
+        keep(RESULTS, done, found)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ last pair).
 """
 
 import argparse
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from photographs import OPTIM, SIDE, STEPS, at_size, pool
 from torch import Tensor
+from trials import has, keep, read
 
 from halfseen.data import ImageSet
 from halfseen.probes import PROBES
@@ -140,7 +140,7 @@ def main() -> None:
     options.add_argument("--shares", type=float, nargs="*", default=[0.3])
     told = options.parse_args()
     torch.set_num_threads(1)
-    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    done = read(RESULTS)
     for pair, names in PAIRS.items():
         known, others = (at_size(pool(name, told.root, SIDE)) for name in names)
         others = replace(others, x=others.x[:MOST])
@@ -148,13 +148,11 @@ def main() -> None:
             for method in told.methods:
                 for kind, share in kinds(pair, method, told.shares):
                     about = {"pair": pair, "row": method, "pool": kind, "draw": draw}
-                    if any(about.items() <= one.items() for one in done):
+                    if has(done, about):
                         continue
                     images = mixed(known, None if kind == "clean" else others, draw)
                     found = {**about, **row(images, method, draw, share)}
-                    with RESULTS.open("a") as file:
-                        file.write(json.dumps(found) + "\n")
-                    print(json.dumps(found), flush=True)
+                    keep(RESULTS, done, found)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ again. Logit adjustment changes no training, so one network is scored with each 
 """
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from photographs import ESTIMATE, OPTIM, SIDE, STEPS, at_size, pool
 from torch import Tensor
+from trials import has, keep, read
 
 from halfseen.data import ImageSet
 from halfseen.data.bank import Bank
@@ -124,18 +124,16 @@ def main() -> None:
     told = options.parse_args()
     torch.set_num_threads(1)
     images = at_size(pool("cifar10-tail", told.root))
-    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    done = read(RESULTS)
     for draw in range(*told.draws):
         for ratio in HEAD:
             for method in told.methods:
                 for weight in WEIGHTS:
                     about = {"tail": ratio, "row": method, "weight": weight, "tau": TAUS[-1], "draw": draw}
-                    if any(about.items() <= row.items() for row in done):
+                    if has(done, about):
                         continue
                     for row in rows(images, ratio, draw, method, weight):
-                        with RESULTS.open("a") as file:
-                            file.write(json.dumps(row) + "\n")
-                        print(json.dumps(row), flush=True)
+                        keep(RESULTS, done, row)
 
 
 if __name__ == "__main__":

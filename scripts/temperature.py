@@ -6,12 +6,12 @@ it is not made again. nets/linear.py's `warmth` was chosen on these; no test ima
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from photographs import LABELS, pool, run, sklearn_row
+from trials import has, keep, read
 
 from halfseen.data import ImageSet, open_data
 
@@ -49,7 +49,7 @@ def main() -> None:
     told = options.parse_args()
     images = images_of(told.set, told.root)
     torch.set_num_threads(1)
-    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    done = read(RESULTS)
     keys = [key if "." in key or key.startswith("steps=") else f"method.{key}" for key in told.keys]
     if not any(key.startswith("method.align=") for key in keys):
         keys = ["method.align=true", *keys]
@@ -59,7 +59,7 @@ def main() -> None:
             about = {"set": told.set, "method": method, "temperature": t, "keys": keys, "draw": draw}
             if method == PROBE:
                 about |= {"keys": []}
-            if any(about.items() <= row.items() for row in done):
+            if has(done, about):
                 continue
             found = (
                 sklearn_row(PROBE, images, draw, (2, 4), LABELS)
@@ -67,9 +67,7 @@ def main() -> None:
                 else run(images, draw, method, (*keys, f"net.temperature={t}"), (2, 4), LABELS)
             )
             row = {**about, "pool": found["pool"], "seconds": found["seconds"]}
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(json.dumps(row), flush=True)
+            keep(RESULTS, done, row)
 
 
 if __name__ == "__main__":

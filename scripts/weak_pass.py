@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from trials import keep, read
+
 import halfseen
 
 RESULTS = Path("results/weak-pass.jsonl")
@@ -65,7 +67,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--root", type=Path, default=Path("data"))
     root = options.parse_args().root
-    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    done = read(RESULTS)
     for draw in DRAWS:
         for data in SETS:
             for method in METHODS:
@@ -81,10 +83,10 @@ def main() -> None:
                             keys = (*METHODS[method], f"method.weak_pass={mode}")
                             given = {**SETS[data], **length, "root": root, "method": method, "overrides": keys}
                             found = {**about, **run(data, draw, **given)}
-                            with RESULTS.open("a") as file:
-                                file.write(json.dumps(found) + "\n")
+                            keep(RESULTS, done, found)
+                        else:
+                            print(json.dumps(found), flush=True)
                         steps = steps or found["steps"]
-                        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

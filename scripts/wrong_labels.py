@@ -7,7 +7,6 @@ there is not made again. Label spreading and self-confidence were chosen on draw
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from photographs import at_size, pool
+from trials import has, keep, read
 
 from halfseen.backbones import load_backbone
 from halfseen.data.bank import Bank, banked
@@ -53,12 +53,12 @@ def main() -> None:
     options.add_argument("--draws", type=int, nargs=2, default=(0, 5))
     told = options.parse_args()
     torch.set_num_threads(1)
-    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    done = read(RESULTS)
     opened: dict[str, tuple[Array, Array, int]] = {}
     for name, labels, planted in SETS:
         for draw in range(*told.draws):
             about = {"set": name, "labels": labels, "planted": planted, "draw": draw}
-            if any(about.items() <= had.items() for had in done):
+            if has(done, about):
                 continue
             if name not in opened:
                 images = at_size(pool(name, told.root))
@@ -68,9 +68,7 @@ def main() -> None:
                 h = bank.clean(made.x[:, 0]).numpy()
                 opened[name] = scale_of(h, "unit")(h), images.y.numpy(), images.num_classes
             found = {**about, **row(*opened[name], labels, planted, draw)}
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(found) + "\n")
-            print(json.dumps(found), flush=True)
+            keep(RESULTS, done, found)
 
 
 if __name__ == "__main__":
